@@ -1,0 +1,42 @@
+"""The compiled rooms: one extension module for each .pyx under src_pyx/sipcore."""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOMS = Path("src_pyx/sipcore")
+DEBUG = os.environ.get("SIPCORE_DEBUG") == "1"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "auto_pickle": False,
+    "embedsignature": False,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": not DEBUG,
+    "binding": True,
+}
+
+
+def extension(room: Path) -> Extension:
+    """One module; C sources beside it are named by a `# distutils:` line in the .pyx."""
+    return Extension(
+        f"sipcore.{room.stem}",
+        [str(room)],
+        include_dirs=[str(ROOMS / "c")],
+        depends=[str(path) for path in (*ROOMS.glob("*.pxd"), *ROOMS.glob("c/*"))],
+        extra_compile_args=["-O1", "-g"] if DEBUG else ["-O3"],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(room) for room in sorted(ROOMS.glob("*.pyx"))],
+        include_path=["src_pyx"],
+        build_dir="build/cython",
+        compiler_directives=DIRECTIVES,
+    ),
+)

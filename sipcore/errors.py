@@ -1,0 +1,67 @@
+"""Every exception that sipcore raises, in one family.
+
+The compiled rooms work with fault codes; the codes become these exceptions at
+the door.  No instance is ever shared or raised twice.
+"""
+
+from __future__ import annotations
+
+
+class SipError(Exception):
+    """The root of every exception that sipcore raises on its own account."""
+
+
+class ParseError(SipError, ValueError):
+    """Octets that are not what the grammar asks for.
+
+    `at` is the offset in the parsed octets (or text) where reading stopped;
+    `status_hint` is the status code a server would answer with (400, 413, 505,
+    513, ...).
+    """
+
+    def __init__(self, reason: str, *, at: int = 0, status_hint: int = 400) -> None:
+        super().__init__(reason, at, status_hint)
+        self.reason = reason
+        self.at = at
+        self.status_hint = status_hint
+
+    def __str__(self) -> str:
+        return f"{self.reason} (at octet {self.at})"
+
+
+class UsageError(SipError):
+    """The caller asked for something that cannot be done: wrong state, wrong argument, re-entered engine."""
+
+
+class ConfigError(SipError, ValueError):
+    """A configuration that cannot be run; says file, line and key, and what was expected there."""
+
+    def __init__(self, reason: str, *, file: str, line: int, key: str) -> None:
+        super().__init__(reason, file, line, key)
+        self.reason = reason
+        self.file = file
+        self.line = line
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.key}: {self.reason}"
+
+
+class TransactionTimeout(SipError, TimeoutError):
+    """Timer B, F or H fired: no final response, or no ACK, within 64*T1 (RFC 3261 section 17)."""
+
+
+class TransportError(SipError, OSError):
+    """The transport could not carry a message: refused, reset, unreachable, queue full, or never connected."""
+
+
+class LocateError(SipError):
+    """No address for a name: not found, or no answer (SPEC D2, D6; registration code 901)."""
+
+    def __init__(self, name: str, *, why: str) -> None:
+        super().__init__(name, why)
+        self.name = name
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
