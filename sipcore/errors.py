@@ -56,12 +56,18 @@ class TransportError(SipError, OSError):
 
 
 class LocateError(SipError):
-    """No address for a name: not found, or no answer (SPEC D2, D6; registration code 901)."""
+    """No address for a name: not found, or no answer (SPEC D2, D6; registration code 901).
 
-    def __init__(self, name: str, *, why: str) -> None:
+    `rule` names the rule that ended the search ("SPEC D2.3"); `asked` is filled
+    by whoever drove the search: the answers and failures met on the way.
+    """
+
+    def __init__(self, name: str, *, why: str, rule: str = "SPEC D2") -> None:
         super().__init__(name, why)
         self.name = name
         self.why = why
+        self.rule = rule
+        self.asked: tuple[object, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.why}"
