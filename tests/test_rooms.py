@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_uri",),
     ("headers.*",),
     ("_message", "body", "sdp"),
+    ("offer_answer",),
     ("_framing", "_serialize", "_timers", "_connections", "_batch"),
     ("_transactions",),
     ("_engine",),
@@ -55,6 +56,8 @@ NEVER: dict[str, tuple[str, ...]] = {
     "dialog": WORLD,
     "digest": WORLD,
     "sdp": WORLD,
+    "offer_answer": WORLD,
+    "body": WORLD,
     "machines": WORLD,
 }
 
