@@ -6,6 +6,11 @@ the door.  No instance is ever shared or raised twice.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sipcore._message import Response
+
 
 class SipError(Exception):
     """The root of every exception that sipcore raises on its own account."""
@@ -71,3 +76,28 @@ class LocateError(SipError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.why}"
+
+
+class CallError(SipError):
+    """A call that did not come about; `response` is the final response behind it, if there was one."""
+
+    def __init__(self, reason: str, *, response: Response | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
+
+
+class CallBusy(CallError):
+    """486 Busy Here or 600 Busy Everywhere."""
+
+
+class CallRejected(CallError):
+    """Any other final response that is not a 2xx."""
+
+
+class CallTimeout(CallError, TimeoutError):
+    """Nobody answered in time: no final response, 408 or 487 after our own time limit."""
+
+
+class CallCancelled(CallError):
+    """The call was cancelled before it was answered, from here or there."""
