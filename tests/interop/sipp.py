@@ -133,6 +133,13 @@ class Sipp(Server):
         self.process.send_signal(signal.SIGUSR1)
         return self.finish()
 
+    def progress(self) -> int:
+        """How many calls have ended as they should, so far (told once a second)."""
+        try:
+            return int(_last_row(self.statistics)["SuccessfulCall(C)"])
+        except (OSError, IndexError, KeyError, TypeError, ValueError):
+            return 0
+
     def errors(self) -> str:
         """What SIPp wrote about messages that it did not expect."""
         found = sorted(self.folder.glob(f"{self.scenario}_*_errors.log"))
