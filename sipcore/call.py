@@ -51,7 +51,7 @@ class IncomingCall(Call):
     """
 
     def __init__(self, user_agent: UserAgent, request: Request) -> None:
-        tag = user_agent.engine.response_tag(request)
+        tag = user_agent.engine.to_tag(request)
         dialog = Dialog.from_uas(request, tag, secure=request.request_uri.scheme == "sips")
         super().__init__(user_agent)
         self.request = request
@@ -73,7 +73,9 @@ class IncomingCall(Call):
 
     # for the application
 
-    async def progress(self, status_code: int = 180, *, body: bytes = b"", content_type: str = SDP, headers: Headers = ()) -> None:
+    async def progress(
+        self, status_code: int = 180, *, body: bytes = b"", content_type: str = SDP, headers: Headers = ()
+    ) -> None:
         """Send a provisional response; nothing is sent any more once the call was answered or cancelled."""
         if not 100 < status_code < 200:
             raise UsageError(f"{status_code} is no provisional response")
@@ -323,8 +325,6 @@ class OutgoingCall(Call):
     def on_failure(self, error: SipError) -> None:
         if isinstance(error, TransactionTimeout):
             self._fail(CallTimeout(str(error)))
-        elif isinstance(error, CallCancelled):
-            self._fail(error)
         else:
             self._fail(error)
 
@@ -447,5 +447,3 @@ class OutgoingCall(Call):
 def _to_tag(response: Response) -> str:
     to = response.to
     return (to.tag or "") if to is not None else ""
-
-
