@@ -60,14 +60,28 @@ class Engine(Responder):
     def remove_user_agent(self, user_agent: int) -> None: ...
 
     # where octets come from and go to; a flow is an integer, 0 is none
-    def add_local(self, transport: str, host: str, port: int, *, user_agent: int, sender: DatagramSender | None,
-                  advertise: tuple[str, int] | None = None) -> int: ...
+    def add_local(
+        self,
+        transport: str,
+        host: str,
+        port: int,
+        *,
+        user_agent: int,
+        sender: DatagramSender | None,
+        advertise: tuple[str, int] | None = None,
+    ) -> int: ...
     def remove_local(self, local: int) -> None: ...
     def local_sent_by(self, local: int) -> str:
         """The host[:port] that a Via or Contact says for this local address."""
     def datagram_flow(self, local: int, host: str, port: int) -> int: ...
-    def add_connection(self, local: int, transport: str, local_address: tuple[str, int], remote_address: tuple[str, int],
-                       writer: StreamWriter) -> int: ...
+    def add_connection(
+        self,
+        local: int,
+        transport: str,
+        local_address: tuple[str, int],
+        remote_address: tuple[str, int],
+        writer: StreamWriter,
+    ) -> int: ...
     def remove_connection(self, flow: int, reason: str, now: float) -> None:
         """The connection ended: its client transactions hear `on_transport_error` at once (SPEC C6: but an
         INVITE in Proceeding runs on), later sends to the flow raise TransportError."""
@@ -100,5 +114,4 @@ class Engine(Responder):
     # timers of policy live in the engine's wheel (never in call_later)
     def start_timer(self, due: float, callback: Callable[[], None]) -> int: ...
     def cancel_timer(self, timer: int) -> bool: ...
-
     def stats(self) -> dict[str, int]: ...
