@@ -1,4 +1,4 @@
-"""The live table of services, drawn by rich in place.  Imported only where rich is installed and a terminal is there."""
+"""The live table of services, drawn in place.  Imported only where rich is installed and there is a terminal."""
 
 from __future__ import annotations
 

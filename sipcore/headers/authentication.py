@@ -8,17 +8,17 @@ computed or checked: that is `sipcore.digest`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sipcore.errors import UsageError
-from sipcore.headers.grammar import MAX_PARAMETERS, MAX_VALUES, Cursor, check_token, parse_whole, quote
+from sipcore.headers.grammar import MAX_PARAMETERS, MAX_VALUES, TOKEN, Cursor, check_token, parse_whole, quote
 from sipcore.headers.parameters import NO_PARAMETERS, Parameter, Parameters, read_parameter
 
 TOKEN68 = re.compile(r"([A-Za-z0-9\-._~+/]++=*+)[ \t]*+(?=,|$)")
 NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 
-# RFC 7616 sections 3.3 and 3.4: always quoted, and never quoted.
+# RFC 7616 sections 3.3 and 3.4: always quoted, and not quoted where the value is a token.
 QUOTED = frozenset(
     {"realm", "domain", "nonce", "opaque", "username", "uri", "response", "cnonce", "nextnonce", "rspauth"}
 )
@@ -157,6 +157,11 @@ def parse_credentials(text: str) -> Credentials:
     return credentials
 
 
+def parse_credentials_field(text: str) -> tuple[Credentials, ...]:
+    """One field holds one value; several realms come as several fields (RFC 3261 section 22.3)."""
+    return (parse_credentials(text),)
+
+
 def parse_authentication_info(text: str) -> Parameters:
     """The parameters of Authentication-Info or Proxy-Authentication-Info (RFC 7615)."""
     return parse_whole(text, read_authentication_parameters)
@@ -214,13 +219,20 @@ def format_challenge(challenge: Challenge) -> str:
     return format_scheme(challenge.scheme, challenge.parameters, challenge.token68, QUOTED | {"qop"}, BARE)
 
 
-def format_challenges(challenges: tuple[Challenge, ...]) -> str:
+def format_challenges(challenges: Sequence[Challenge]) -> str:
     """A comma list; better sent as one header field each (RFC 3261 section 7.3.1)."""
     return ", ".join(map(format_challenge, challenges))
 
 
 def format_credentials(credentials: Credentials) -> str:
     return format_scheme(credentials.scheme, credentials.parameters, credentials.token68, QUOTED, BARE | {"qop"})
+
+
+def format_credentials_field(values: Sequence[Credentials]) -> str:
+    """The one value: credentials are never combined in one field (RFC 3261 section 7.3.1)."""
+    if len(values) != 1:
+        raise UsageError(f"one field holds one value of credentials, not {len(values)}")
+    return format_credentials(values[0])
 
 
 def format_authentication_info(parameters: Parameters) -> str:
@@ -247,6 +259,6 @@ def format_authentication_parameter(item: Parameter, quoted: frozenset[str], bar
     name = item.name.lower()
     if name in quoted:
         return f"{check_token(item.name)}={quote(item.value)}"
-    if name in bare:
-        return f"{check_token(item.name)}={check_token(item.value)}"
+    if name in bare and TOKEN.fullmatch(item.value):
+        return f"{check_token(item.name)}={item.value}"
     return str(item)

@@ -5,10 +5,12 @@ Knows media types by their grammar only; bodies are `sipcore.body` and `sipcore.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sipcore.headers.grammar import Cursor, check_token, parse_list, parse_whole
 from sipcore.headers.parameters import NO_PARAMETERS, Parameters, read_parameters
+from sipcore.headers.tokens import TokenValue, read_token_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +57,7 @@ class Disposition:
         return format_disposition(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Weighted:
-    """A coding or a language with its parameters, `q` among them (Accept-Encoding, Accept-Language)."""
-
-    name: str
-    parameters: Parameters = NO_PARAMETERS
-
-    def __str__(self) -> str:
-        return format_weighted(self)
-
-
-def quality(value: MediaType | Weighted) -> float:
+def quality(value: MediaType | TokenValue) -> float:
     """The q of an accepted value, 1.0 where none is given (RFC 3261 section 20.1); ParseError when it is none."""
     text = value.parameters.get("q")
     return 1.0 if text is None else parse_whole(text, Cursor.qvalue)
@@ -79,8 +70,8 @@ def read_media_type(cursor: Cursor) -> MediaType:
     return MediaType(kind, subtype, read_parameters(cursor))
 
 
-def read_weighted(cursor: Cursor) -> Weighted:
-    value = Weighted(cursor.token("a coding or language"), read_parameters(cursor))
+def read_weighted(cursor: Cursor) -> TokenValue:
+    value = read_token_value(cursor)
     quality(value)
     return value
 
@@ -100,7 +91,8 @@ def parse_accept(text: str) -> tuple[MediaType, ...]:
     return parse_list(text, read_media_range, empty=True)
 
 
-def parse_weighted_list(text: str) -> tuple[Weighted, ...]:
+def parse_weighted_list(text: str) -> tuple[TokenValue, ...]:
+    """Accept-Encoding, Accept-Language: names with a q."""
     return parse_list(text, read_weighted, empty=True)
 
 
@@ -112,16 +104,8 @@ def format_media_type(value: MediaType) -> str:
     return f"{check_token(value.type)}/{check_token(value.subtype)}{value.parameters}"
 
 
-def format_accept(values: tuple[MediaType, ...]) -> str:
+def format_accept(values: Sequence[MediaType]) -> str:
     return ", ".join(map(format_media_type, values))
-
-
-def format_weighted(value: Weighted) -> str:
-    return f"{check_token(value.name)}{value.parameters}"
-
-
-def format_weighted_list(values: tuple[Weighted, ...]) -> str:
-    return ", ".join(map(format_weighted, values))
 
 
 def format_disposition(value: Disposition) -> str:

@@ -37,7 +37,8 @@ class Parameter:
         name = check_token(self.name)
         if self.value is None:
             return name
-        bare = not self.quoted and SAFE_VALUE.fullmatch(self.value)
+        # RFC 3840 section 9: what follows a "+name=" is always quoted.
+        bare = not self.quoted and not name.startswith("+") and SAFE_VALUE.fullmatch(self.value)
         return f"{name}={self.value}" if bare else f"{name}={quote(self.value)}"
 
 

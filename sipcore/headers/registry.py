@@ -11,7 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipcore.errors import ParseError
-from sipcore.headers import authentication, content, seconds
+from sipcore.headers import (
+    authentication,
+    content,
+    dates,
+    dialogs,
+    events,
+    features,
+    identity,
+    reason,
+    references,
+    reliability,
+    seconds,
+    tokens,
+    warning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,58 +43,109 @@ class HeaderType:
     many: bool = False
 
 
-def weighted_list(name: str, attribute: str) -> HeaderType:
-    return HeaderType(name, attribute, content.parse_weighted_list, content.format_weighted_list, many=True)
+def single(name: str, parse: Callable[[str], Any], format_value: Callable[[Any], str]) -> HeaderType:
+    return HeaderType(name, name.lower().replace("-", "_"), parse, format_value)
 
 
-def challenges(name: str, attribute: str) -> HeaderType:
-    return HeaderType(name, attribute, authentication.parse_challenges, authentication.format_challenges, many=True)
+def many(name: str, parse: Callable[[str], Any], format_values: Callable[[Any], str]) -> HeaderType:
+    return HeaderType(name, name.lower().replace("-", "_"), parse, format_values, many=True)
 
 
-def credentials(name: str, attribute: str) -> HeaderType:
-    return HeaderType(name, attribute, parse_one_credentials, format_all_credentials, many=True)
+def token_list(name: str) -> HeaderType:
+    return many(name, tokens.parse_tokens, tokens.format_tokens)
 
 
-def parse_one_credentials(text: str) -> tuple[authentication.Credentials, ...]:
-    """Credentials for several realms come as one field each (RFC 3261 section 22.3)."""
-    return (authentication.parse_credentials(text),)
+def weighted_list(name: str) -> HeaderType:
+    return many(name, content.parse_weighted_list, tokens.format_token_values)
 
 
-def format_all_credentials(values: Sequence[authentication.Credentials]) -> str:
-    """One value: credentials are never combined in one field (RFC 3261 section 7.3.1)."""
-    (value,) = values
-    return authentication.format_credentials(value)
+def token_values(name: str) -> HeaderType:
+    return many(name, tokens.parse_token_values, tokens.format_token_values)
+
+
+def one_token(name: str) -> HeaderType:
+    return single(name, tokens.parse_token, tokens.format_token)
+
+
+def duration(name: str) -> HeaderType:
+    return single(name, seconds.parse_seconds, seconds.format_seconds)
+
+
+def challenges(name: str) -> HeaderType:
+    return many(name, authentication.parse_challenges, authentication.format_challenges)
+
+
+def credentials(name: str) -> HeaderType:
+    return many(name, authentication.parse_credentials_field, authentication.format_credentials_field)
+
+
+def authentication_info(name: str) -> HeaderType:
+    return single(name, authentication.parse_authentication_info, authentication.format_authentication_info)
+
+
+def references_list(name: str) -> HeaderType:
+    return many(name, references.parse_references, references.format_references)
 
 
 HEADER_TYPES = (
-    HeaderType("Accept", "accept", content.parse_accept, content.format_accept, many=True),
-    weighted_list("Accept-Encoding", "accept_encoding"),
-    weighted_list("Accept-Language", "accept_language"),
-    HeaderType(
-        "Authentication-Info",
-        "authentication_info",
-        authentication.parse_authentication_info,
-        authentication.format_authentication_info,
-    ),
-    credentials("Authorization", "authorization"),
-    HeaderType(
-        "Content-Disposition", "content_disposition", content.parse_content_disposition, content.format_disposition
-    ),
+    many("Accept", content.parse_accept, content.format_accept),
+    many("Accept-Contact", features.parse_feature_sets, features.format_feature_sets),
+    weighted_list("Accept-Encoding"),
+    weighted_list("Accept-Language"),
+    references_list("Alert-Info"),
+    token_list("Allow"),
+    token_list("Allow-Events"),
+    authentication_info("Authentication-Info"),
+    credentials("Authorization"),
+    references_list("Call-Info"),
+    single("Content-Disposition", content.parse_content_disposition, content.format_disposition),
+    token_list("Content-Encoding"),
+    token_list("Content-Language"),
     HeaderType("Content-Type", "media_type", content.parse_content_type, content.format_media_type),
-    HeaderType("Expires", "expires", seconds.parse_seconds, seconds.format_seconds),
-    HeaderType("Min-Expires", "min_expires", seconds.parse_seconds, seconds.format_seconds),
-    HeaderType("Min-SE", "min_se", seconds.parse_min_se, seconds.format_min_se),
-    challenges("Proxy-Authenticate", "proxy_authenticate"),
-    HeaderType(
-        "Proxy-Authentication-Info",
-        "proxy_authentication_info",
-        authentication.parse_authentication_info,
-        authentication.format_authentication_info,
-    ),
-    credentials("Proxy-Authorization", "proxy_authorization"),
-    HeaderType("Retry-After", "retry_after", seconds.parse_retry_after, seconds.format_retry_after),
-    HeaderType("Session-Expires", "session_expires", seconds.parse_session_expires, seconds.format_session_expires),
-    challenges("WWW-Authenticate", "www_authenticate"),
+    single("Date", dates.parse_date, dates.format_date),
+    references_list("Error-Info"),
+    single("Event", events.parse_event, events.format_event),
+    duration("Expires"),
+    many("Feature-Caps", features.parse_feature_sets, features.format_feature_sets),
+    duration("Flow-Timer"),
+    references_list("Geolocation"),
+    single("Geolocation-Error", references.parse_geolocation_error, references.format_geolocation_error),
+    one_token("Geolocation-Routing"),
+    many("Identity", identity.parse_identities, identity.format_identities),
+    many("In-Reply-To", tokens.parse_call_ids, tokens.format_call_ids),
+    single("Info-Package", tokens.parse_token_value, tokens.format_token_value),
+    single("Join", dialogs.parse_replaces, dialogs.format_replaces),
+    single("Max-Breadth", tokens.parse_octet, tokens.format_octet),
+    single("Max-Forwards", tokens.parse_octet, tokens.format_octet),
+    duration("Min-Expires"),
+    single("Min-SE", seconds.parse_min_se, seconds.format_min_se),
+    one_token("MIME-Version"),
+    one_token("Priority"),
+    many("Privacy", identity.parse_privacy, identity.format_privacy),
+    challenges("Proxy-Authenticate"),
+    authentication_info("Proxy-Authentication-Info"),
+    credentials("Proxy-Authorization"),
+    token_list("Proxy-Require"),
+    single("RAck", reliability.parse_rack, reliability.format_rack),
+    many("Reason", reason.parse_reasons, reason.format_reasons),
+    token_values("Recv-Info"),
+    many("Reject-Contact", features.parse_feature_sets, features.format_feature_sets),
+    single("Replaces", dialogs.parse_replaces, dialogs.format_replaces),
+    token_list("Request-Disposition"),
+    token_list("Require"),
+    token_list("Resource-Priority"),
+    single("Retry-After", seconds.parse_retry_after, seconds.format_retry_after),
+    single("RSeq", reliability.parse_rseq, reliability.format_rseq),
+    single("Session-Expires", seconds.parse_session_expires, seconds.format_session_expires),
+    one_token("SIP-ETag"),
+    one_token("SIP-If-Match"),
+    single("Subscription-State", events.parse_subscription_state, events.format_subscription_state),
+    token_list("Supported"),
+    single("Target-Dialog", dialogs.parse_target_dialog, dialogs.format_target_dialog),
+    single("Timestamp", dates.parse_timestamp, dates.format_timestamp),
+    token_list("Unsupported"),
+    many("Warning", warning.parse_warnings, warning.format_warnings),
+    challenges("WWW-Authenticate"),
 )
 
 BY_NAME = {header.name.lower(): header for header in HEADER_TYPES}

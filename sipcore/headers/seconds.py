@@ -86,10 +86,10 @@ def read_retry_after(cursor: Cursor) -> RetryAfter:
 def read_session_expires(cursor: Cursor) -> SessionExpires:
     seconds = read_seconds(cursor)
     parameters = read_parameters(cursor)
-    refresher = parameters.get("refresher")
-    if refresher is not None and refresher.lower() not in ("uac", "uas"):
+    refresher = (parameters["refresher"] or "").lower() if "refresher" in parameters else None
+    if refresher not in (None, "uac", "uas"):
         cursor.fault("refresher is neither uac nor uas")
-    return SessionExpires(seconds, refresher and refresher.lower(), parameters.without("refresher"))
+    return SessionExpires(seconds, refresher, parameters.without("refresher"))
 
 
 def parse_seconds(text: str) -> int:
