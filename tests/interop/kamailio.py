@@ -127,9 +127,10 @@ class OutboundProxy(Kamailio):
     name = "proxy"
     template = "proxy.cfg"
 
-    def __init__(self, folder: Path, *, registrar: int, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, registrar: int, record_route: bool = True, port: int | None = None) -> None:
         super().__init__(folder, port=port)
         self.registrar = registrar
+        self.record_route = record_route
 
     def settings(self) -> dict[str, object]:
-        return super().settings() | {"REGISTRAR": self.registrar}
+        return super().settings() | {"REGISTRAR": self.registrar, "RECORD_ROUTE": int(self.record_route)}
