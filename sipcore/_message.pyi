@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, final
 
-from sipcore.headers import Address, Via, CSeq            # frozen values, one file a header family
+from sipcore.headers import Address, Via, CSeq  # frozen values, one file a header family
 from sipcore._uri import Uri
 
 class Responder:
@@ -11,17 +11,17 @@ class Responder:
 
 class Message:
     version: str
-    flow: int                      # where it came in; 0 for a message that was not received
+    flow: int  # where it came in; 0 for a message that was not received
     headers: list[tuple[str, str]]
     via: list[Via]
     top_via: Via | None
-    from_: Address | None          # .display_name .uri .parameters .tag
+    from_: Address | None  # .display_name .uri .parameters .tag
     to: Address | None
     call_id: str | None
-    cseq: CSeq | None              # .number .method
+    cseq: CSeq | None  # .number .method
     contacts: list[Address]
-    routes: list[Address]          # Route
-    record_routes: list[Address]   # Record-Route
+    routes: list[Address]  # Route
+    record_routes: list[Address]  # Record-Route
     max_forwards: int | None
     content_length: int | None
     content_type: str | None
@@ -31,7 +31,7 @@ class Message:
     def __getitem__(self, name: str) -> str: ...
     def __contains__(self, name: str) -> bool: ...
     def get(self, name: str, default: Any = None) -> Any: ...
-    def get_all(self, name: str) -> list[str]: ...      # comma lists split where the header allows lists
+    def get_all(self, name: str) -> list[str]: ...  # comma lists split where the header allows lists
     def edit(self) -> Editor: ...
 
 @final
@@ -39,9 +39,15 @@ class Request(Message):
     method: str
     request_uri: Uri
     responder: Responder | None
-    transaction: int               # the engine's handle; 0 for none
-    def reply(self, status_code: int, reason_phrase: str | None = None, *,
-              headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None: ...
+    transaction: int  # the engine's handle; 0 for none
+    def reply(
+        self,
+        status_code: int,
+        reason_phrase: str | None = None,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None: ...
 
 @final
 class Response(Message):
@@ -50,11 +56,11 @@ class Response(Message):
 
 @final
 class Editor:
-    def add(self, name: str, value: str) -> Editor: ...           # at the end of the headers
-    def insert(self, name: str, value: str) -> Editor: ...        # at the top
+    def add(self, name: str, value: str) -> Editor: ...  # at the end of the headers
+    def insert(self, name: str, value: str) -> Editor: ...  # at the top
     def replace(self, name: str, value: str) -> Editor: ...
     def remove(self, name: str) -> Editor: ...
-    def remove_first(self, name: str) -> Editor: ...              # the first value (the top Via, the first Route)
+    def remove_first(self, name: str) -> Editor: ...  # the first value (the top Via, the first Route)
     def set_request_uri(self, uri: str) -> Editor: ...
     def set_body(self, body: bytes, content_type: str | None = None) -> Editor: ...
     def build(self) -> Request | Response: ...
@@ -62,5 +68,13 @@ class Editor:
 def parse(data: bytes | bytearray | memoryview) -> Request | Response: ...
 def build_request(method: str, request_uri: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> Request:
     """Content-Length is added; CR, LF or NUL in any text is a UsageError."""
-def build_response(request: Request, status_code: int, reason_phrase: str | None = None, *, to_tag: str | None = None,
-                   headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> Response: ...
+
+def build_response(
+    request: Request,
+    status_code: int,
+    reason_phrase: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> Response: ...
