@@ -4,25 +4,25 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "address.h" nogil:
-    ctypedef struct sip_address:
+    ctypedef struct host_address:
         pass
     enum:
         ADDRESS_TEXT_SIZE
-    unsigned int address_size(const sip_address *address)
-    int address_parse(sip_address *address, const char *text, int port)
-    void address_format(const sip_address *address, char *text)
-    int address_port(const sip_address *address)
-    bint address_equal(const sip_address *a, const sip_address *b)
-    bint address_is_v4(const sip_address *address)
-    bint address_is_wildcard(const sip_address *address)
-    bint address_is_unicast(const sip_address *address)
-    uint32_t address_v4(const sip_address *address)
-    void address_set_v4(sip_address *address, uint32_t host, uint16_t port)
-    void address_map(sip_address *address)
-    void address_clear(sip_address *address)
-    void address_octets(const sip_address *address, unsigned char *octets)
-    void address_from_octets(sip_address *address, const unsigned char *octets, uint32_t scope, uint16_t port)
-    uint32_t address_scope(const sip_address *address)
+    unsigned int address_size(const host_address *address)
+    int address_parse(host_address *address, const char *text, int port)
+    void address_format(const host_address *address, char *text)
+    int address_port(const host_address *address)
+    bint address_equal(const host_address *a, const host_address *b)
+    bint address_is_v4(const host_address *address)
+    bint address_is_wildcard(const host_address *address)
+    bint address_is_unicast(const host_address *address)
+    uint32_t address_v4(const host_address *address)
+    void address_set_v4(host_address *address, uint32_t host, uint16_t port)
+    void address_map(host_address *address)
+    void address_clear(host_address *address)
+    void address_octets(const host_address *address, unsigned char *octets)
+    void address_from_octets(host_address *address, const unsigned char *octets, uint32_t scope, uint16_t port)
+    uint32_t address_scope(const host_address *address)
 
 
 cdef extern from "siphash.h" nogil:
@@ -90,8 +90,8 @@ cdef class Local:
     cdef uint8_t transport_number        # enum sip_transport
     cdef bint is_v6                      # an IPv6 socket: IPv4 destinations are mapped
     cdef bint is_advertised
-    cdef sip_address address             # where it is bound
-    cdef sip_address source              # what to send from; AF_UNSPEC: the kernel chooses
+    cdef host_address address             # where it is bound
+    cdef host_address source              # what to send from; AF_UNSPEC: the kernel chooses
     cdef int row_count                   # rows that name it
     cdef dict children                   # octets of the address reached -> Local
     cdef Local reached_last
@@ -121,18 +121,18 @@ cdef class ConnectionTable:
     # local addresses
     cdef Local local(self, int64_t handle)                 # None: removed
     # Where a datagram was received: the socket's own Local, or the one of the address that it was sent to.
-    cdef Local local_reached(self, Local socket_local, const sip_address *arrived)
+    cdef Local local_reached(self, Local socket_local, const host_address *arrived)
     # flows; 0 is none
-    cdef int64_t datagram_flow(self, Local local, const sip_address *remote, int64_t now_us) noexcept
+    cdef int64_t datagram_flow(self, Local local, const host_address *remote, int64_t now_us) noexcept
     cdef Local flow_local(self, int64_t flow)              # None: the flow has ended
     # Where to send for a flow, as the family of its socket wants it; False: the flow has ended.
-    cdef bint flow_remote(self, int64_t flow, sip_address *remote) noexcept
+    cdef bint flow_remote(self, int64_t flow, host_address *remote) noexcept
     cdef bint is_datagram_flow(self, int64_t flow) noexcept
     # rows; a pointer lives until the next call into Python or into this table
     cdef connection_row *row(self, int64_t flow) noexcept
     cdef object flow_writer(self, int64_t flow)            # None: a datagram flow, or the flow has ended
     # 0: refused by a limit (counted).  `accepted`: the far side opened it, max_per_address applies.
-    cdef int64_t add_row(self, Local local, const sip_address *local_address, const sip_address *remote,
+    cdef int64_t add_row(self, Local local, const host_address *local_address, const host_address *remote,
                          object writer, uint64_t identity, bint accepted, int64_t now_us) except -1
     cpdef bint remove(self, int64_t flow)
     cpdef void touch(self, int64_t flow, int64_t now_us) noexcept
@@ -140,7 +140,7 @@ cdef class ConnectionTable:
     cpdef bint hold(self, int64_t flow) noexcept
     cpdef void release(self, int64_t flow, int64_t now_us) noexcept
     # reuse
-    cdef int64_t find_row(self, uint8_t transport, int user_agent, const sip_address *remote,
+    cdef int64_t find_row(self, uint8_t transport, int user_agent, const host_address *remote,
                           uint64_t identity) noexcept
     cpdef bint set_alias(self, int64_t flow, int port) noexcept
     cpdef str flow_token(self, int64_t flow)
@@ -150,13 +150,13 @@ cdef class ConnectionTable:
     cdef Local next_local(self)
     cdef Local by_index(self, int index)
     cdef int32_t index_of(self, int64_t flow) noexcept
-    cdef int32_t find_entry(self, const sip_address *remote, uint8_t transport, int within, uint64_t identity) noexcept
+    cdef int32_t find_entry(self, const host_address *remote, uint8_t transport, int within, uint64_t identity) noexcept
     cdef void link(self, int32_t index, int which, uint16_t port) noexcept
-    cdef int32_t take_row(self, Local local, const sip_address *remote, int within, uint64_t identity,
+    cdef int32_t take_row(self, Local local, const host_address *remote, int within, uint64_t identity,
                           int64_t now_us) noexcept
     cdef int32_t *idle_ring(self, const connection_row *row) noexcept
     cdef int32_t find_peer(self, const unsigned char *prefix) noexcept
-    cdef int32_t count_peer(self, const sip_address *remote) noexcept
+    cdef int32_t count_peer(self, const host_address *remote) noexcept
     cdef void discount_peer(self, int32_t peer) noexcept
     cdef void drop(self, int32_t index) noexcept
     cdef void drop_writer(self, int32_t index) noexcept

@@ -84,13 +84,13 @@ def keyed_hash(key: bytes, octets: bytes, /) -> int:
     return siphash13(siphash_key(<const char *>key), <const char *>octets, len(octets))
 
 
-cdef int read_address(sip_address *address, str host, int port) except -1:
+cdef int read_address(host_address *address, str host, int port) except -1:
     if address_parse(address, host.encode(), port) < 0:
         raise UsageError(f"not a numeric address and port: {host!r}, {port}")
     return 0
 
 
-cdef str host_text(const sip_address *address):
+cdef str host_text(const host_address *address):
     cdef char text[ADDRESS_TEXT_SIZE]
     address_format(address, text)
     return text.decode("ascii")
@@ -100,7 +100,7 @@ cdef str format_sent_by(str host, int port):
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-cdef void prefix_of(const sip_address *address, unsigned char *prefix) noexcept:
+cdef void prefix_of(const host_address *address, unsigned char *prefix) noexcept:
     """What counts as one far side: an IPv4 address, an IPv6 /64."""
     address_octets(address, prefix)
     if not address_is_v4(address):
@@ -188,7 +188,7 @@ cdef class ConnectionTable:
 
         `advertise`: (host, port) for Via and Contact where they differ from what is bound.
         """
-        cdef sip_address address
+        cdef host_address address
         read_address(&address, host, port)
         if port == 0 or transport.lower() not in TRANSPORTS[1:]:
             raise UsageError(f"not a transport and bound port: {transport!r}, {port}")
@@ -206,7 +206,7 @@ cdef class ConnectionTable:
         address_clear(&local.source)
         return local.handle
 
-    cdef Local local_reached(self, Local socket_local, const sip_address *arrived):
+    cdef Local local_reached(self, Local socket_local, const host_address *arrived):
         cdef unsigned char octets[16]
         cdef Local local = socket_local.reached_last
         if address_size(arrived) == 0:
@@ -280,7 +280,7 @@ cdef class ConnectionTable:
 
     def reached(self, int64_t handle, str host not None):
         """The Local of address `host` on the wildcard datagram socket `handle`; its handle."""
-        cdef sip_address arrived
+        cdef host_address arrived
         cdef Local local = self.local(handle)
         if local is None:
             raise TransportError(f"local address {handle} was removed")
@@ -308,7 +308,7 @@ cdef class ConnectionTable:
         cdef connection_key key = connection_key_of(row, port)
         table_add(&self.by_key, index << 1 | which, connection_hash(self.key, &key))
 
-    cdef int32_t find_entry(self, const sip_address *remote, uint8_t transport, int within,
+    cdef int32_t find_entry(self, const host_address *remote, uint8_t transport, int within,
                             uint64_t identity) noexcept:
         """The row that was linked last under this key, -1: none."""
         cdef connection_key key
@@ -330,7 +330,7 @@ cdef class ConnectionTable:
     cdef int32_t *idle_ring(self, const connection_row *row) noexcept:
         return &self.oldest_datagram if row.is_datagram else &self.oldest_connection
 
-    cdef int32_t take_row(self, Local local, const sip_address *remote, int within, uint64_t identity,
+    cdef int32_t take_row(self, Local local, const host_address *remote, int within, uint64_t identity,
                           int64_t now_us) noexcept:
         """A linked row, newest in the idle order; -1: no memory."""
         cdef int32_t index = pool_take(&self.rows)
@@ -380,7 +380,7 @@ cdef class ConnectionTable:
 
     # ---- datagram flows
 
-    cdef int64_t datagram_flow(self, Local local, const sip_address *remote, int64_t now_us) noexcept:
+    cdef int64_t datagram_flow(self, Local local, const host_address *remote, int64_t now_us) noexcept:
         cdef int32_t index
         if local.transport_number != UDP or not local.is_open:
             return 0
@@ -407,7 +407,7 @@ cdef class ConnectionTable:
 
     def flow_to(self, int64_t local, str host not None, int port, int64_t now_us=0):
         """The flow from a UDP local address to a numeric address; 0 when no row can be had for it."""
-        cdef sip_address remote
+        cdef host_address remote
         cdef Local source = self.local(local)
         if source is None or source.transport_number != UDP:
             raise TransportError(f"not an open UDP local address: {local}")
@@ -432,7 +432,7 @@ cdef class ConnectionTable:
         row = self.row(flow)
         return self.by_index(row.owner) if row != NULL else None
 
-    cdef bint flow_remote(self, int64_t flow, sip_address *remote) noexcept:
+    cdef bint flow_remote(self, int64_t flow, host_address *remote) noexcept:
         cdef Local local = self.flow_local(flow)
         cdef connection_row *row
         if local is None:
@@ -456,7 +456,7 @@ cdef class ConnectionTable:
 
     def flow_info(self, int64_t flow):
         """(transport, local host, local port, remote host, remote port); TransportError for a flow that has ended."""
-        cdef sip_address remote, own
+        cdef host_address remote, own
         cdef Local local = self.flow_local(flow)
         cdef connection_row *row = self.row(flow)
         if local is None or not self.flow_remote(flow, &remote):
@@ -482,7 +482,7 @@ cdef class ConnectionTable:
 
     # ---- connections
 
-    cdef int64_t add_row(self, Local local, const sip_address *local_address, const sip_address *remote,
+    cdef int64_t add_row(self, Local local, const host_address *local_address, const host_address *remote,
                          object writer, uint64_t identity, bint accepted, int64_t now_us) except -1:
         cdef connection_row *row
         cdef int32_t index, peer
@@ -520,7 +520,7 @@ cdef class ConnectionTable:
         Addresses are (numeric host, port).  `identity`: the name that the far side proved (TLS), so
         that it is reused for that name alone.  `accepted`: the far side opened it.
         """
-        cdef sip_address own, remote
+        cdef host_address own, remote
         cdef Local owner = self.local(local)
         if owner is None:
             raise TransportError(f"local address {local} was removed")
@@ -594,7 +594,7 @@ cdef class ConnectionTable:
 
         At the limit in all, a connection that was idle since `idle_before_us` makes room.
         """
-        cdef sip_address remote
+        cdef host_address remote
         cdef unsigned char prefix[16]
         cdef int32_t peer
         read_address(&remote, host, 0)
@@ -615,7 +615,7 @@ cdef class ConnectionTable:
             peer = table_next(&self.by_peer, peer)
         return -1
 
-    cdef int32_t count_peer(self, const sip_address *remote) noexcept:
+    cdef int32_t count_peer(self, const host_address *remote) noexcept:
         """One more connection of an address; the row that counts it, -1: no memory."""
         cdef unsigned char prefix[16]
         cdef int32_t peer
@@ -643,14 +643,14 @@ cdef class ConnectionTable:
         cdef bytes name = identity.lower().encode()
         return siphash13(self.key, <const char *>name, len(name)) | 1 if name else 0
 
-    cdef int64_t find_row(self, uint8_t transport, int user_agent, const sip_address *remote,
+    cdef int64_t find_row(self, uint8_t transport, int user_agent, const host_address *remote,
                           uint64_t identity) noexcept:
         cdef int32_t index = self.find_entry(remote, transport, user_agent, identity)
         return flow_of_row((<connection_row *>pool_row(&self.rows, index)).serial, index) if index >= 0 else 0
 
     def find(self, str transport not None, int user_agent, str host not None, int port, str identity not None=""):
         """The connection of a user agent to (host, port), or aliased to it, that came last; 0: none."""
-        cdef sip_address remote
+        cdef host_address remote
         read_address(&remote, host, port)
         if transport.lower() not in TRANSPORTS[2:]:
             return 0

@@ -17,26 +17,26 @@ typedef union {
     struct sockaddr any;       /* AF_UNSPEC: no address */
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
-} sip_address;
+} host_address;
 
 #define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + 16)     /* with "%" and a scope */
 
 static const unsigned char address_v4_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
-static inline socklen_t address_size(const sip_address *address)
+static inline socklen_t address_size(const host_address *address)
 {
     return address->any.sa_family == AF_INET ? sizeof address->v4
          : address->any.sa_family == AF_INET6 ? sizeof address->v6 : 0;
 }
 
-static inline void address_clear(sip_address *address) { address->any.sa_family = AF_UNSPEC; }
+static inline void address_clear(host_address *address) { address->any.sa_family = AF_UNSPEC; }
 
-static inline uint32_t address_scope(const sip_address *address)
+static inline uint32_t address_scope(const host_address *address)
 {
     return address->any.sa_family == AF_INET6 ? address->v6.sin6_scope_id : 0;
 }
 
-static inline void address_set_v4(sip_address *address, uint32_t host, uint16_t port)
+static inline void address_set_v4(host_address *address, uint32_t host, uint16_t port)
 {
     memset(address, 0, sizeof address->v4);
     address->v4.sin_family = AF_INET;
@@ -45,7 +45,7 @@ static inline void address_set_v4(sip_address *address, uint32_t host, uint16_t 
 }
 
 /* Numeric text, an IPv6 scope after "%", no brackets; 0, or -1: not an address. */
-static inline int address_parse(sip_address *address, const char *text, int port)
+static inline int address_parse(host_address *address, const char *text, int port)
 {
     char host[ADDRESS_TEXT_SIZE];
     const char *scope = strchr(text, '%');
@@ -68,23 +68,23 @@ static inline int address_parse(sip_address *address, const char *text, int port
     return address->v6.sin6_scope_id ? 0 : -1;
 }
 
-static inline int address_port(const sip_address *address)
+static inline int address_port(const host_address *address)
 {
     return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
 }
 
-static inline int address_is_mapped(const sip_address *address)
+static inline int address_is_mapped(const host_address *address)
 {
     return address->any.sa_family == AF_INET6 && !memcmp(&address->v6.sin6_addr, address_v4_prefix, 12);
 }
 
-static inline int address_is_v4(const sip_address *address)
+static inline int address_is_v4(const host_address *address)
 {
     return address->any.sa_family == AF_INET || address_is_mapped(address);
 }
 
 /* The IPv4 address of one for which address_is_v4 holds, in host order. */
-static inline uint32_t address_v4(const sip_address *address)
+static inline uint32_t address_v4(const host_address *address)
 {
     uint32_t host;
     if (address->any.sa_family == AF_INET) return ntohl(address->v4.sin_addr.s_addr);
@@ -93,7 +93,7 @@ static inline uint32_t address_v4(const sip_address *address)
 }
 
 /* 16 octets, IPv4 as ::ffff:a.b.c.d; an absent address is all zero. */
-static inline void address_octets(const sip_address *address, unsigned char *octets)
+static inline void address_octets(const host_address *address, unsigned char *octets)
 {
     memset(octets, 0, 16);
     if (address->any.sa_family == AF_INET6) {
@@ -105,7 +105,7 @@ static inline void address_octets(const sip_address *address, unsigned char *oct
 }
 
 /* The other way; a mapped IPv4 address becomes an AF_INET one. */
-static inline void address_from_octets(sip_address *address, const unsigned char *octets, uint32_t scope, uint16_t port)
+static inline void address_from_octets(host_address *address, const unsigned char *octets, uint32_t scope, uint16_t port)
 {
     memset(address, 0, sizeof *address);
     if (!memcmp(octets, address_v4_prefix, 12)) {
@@ -121,7 +121,7 @@ static inline void address_from_octets(sip_address *address, const unsigned char
 }
 
 /* An IPv4 address as a dual-stack socket wants it. */
-static inline void address_map(sip_address *address)
+static inline void address_map(host_address *address)
 {
     unsigned char octets[16];
     int port = address_port(address);
@@ -134,7 +134,7 @@ static inline void address_map(sip_address *address)
 }
 
 /* Numeric text of the host into `text` (ADDRESS_TEXT_SIZE octets); mapped IPv4 as IPv4. */
-static inline void address_format(const sip_address *address, char *text)
+static inline void address_format(const host_address *address, char *text)
 {
     *text = 0;
     if (address_is_v4(address)) {
@@ -147,7 +147,7 @@ static inline void address_format(const sip_address *address, char *text)
     }
 }
 
-static inline int address_equal(const sip_address *a, const sip_address *b)
+static inline int address_equal(const host_address *a, const host_address *b)
 {
     if (a->any.sa_family != b->any.sa_family) return 0;
     if (a->any.sa_family == AF_INET)
@@ -158,7 +158,7 @@ static inline int address_equal(const sip_address *a, const sip_address *b)
 }
 
 /* 0.0.0.0 or :: */
-static inline int address_is_wildcard(const sip_address *address)
+static inline int address_is_wildcard(const host_address *address)
 {
     unsigned char octets[16];
     static const unsigned char zero[16];
@@ -168,7 +168,7 @@ static inline int address_is_wildcard(const sip_address *address)
 }
 
 /* Whether one host can be meant: not 0.0.0.0/8, multicast, 240/4, broadcast, ::, nor port 0. */
-static inline int address_is_unicast(const sip_address *address)
+static inline int address_is_unicast(const host_address *address)
 {
     if (!address_port(address)) return 0;
     if (address_is_v4(address)) {
