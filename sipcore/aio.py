@@ -146,9 +146,11 @@ class AsyncioEnv:
         def _accept(remote_host: str) -> bool:
             return (accept is None or accept(remote_host)) and self.connections.admits(remote_host, bounds)
 
-        handshake = {"ssl_handshake_timeout": bounds.connect_timeout} if ssl is not None else {}
+        handshake = bounds.connect_timeout if ssl is not None else None
         try:
-            server = await self.loop.create_server(accepted, sock=sock, ssl=ssl, backlog=BACKLOG, **handshake)
+            server = await self.loop.create_server(
+                accepted, sock=sock, ssl=ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
         except OSError as error:
             sock.close()
             engine.remove_local(local)
