@@ -73,7 +73,9 @@ class IncomingCall(Call):
 
     # for the application
 
-    async def progress(self, status_code: int = 180, *, body: bytes = b"", content_type: str = SDP, headers: Headers = ()) -> None:
+    async def progress(
+        self, status_code: int = 180, *, body: bytes = b"", content_type: str = SDP, headers: Headers = ()
+    ) -> None:
         """Send a provisional response; nothing is sent any more once the call was answered or cancelled."""
         if not 100 < status_code < 200:
             raise UsageError(f"{status_code} is no provisional response")
@@ -447,5 +449,3 @@ class OutgoingCall(Call):
 def _to_tag(response: Response) -> str:
     to = response.to
     return (to.tag or "") if to is not None else ""
-
-

@@ -181,5 +181,3 @@ def _key(target: Target) -> tuple[str, int, str]:
 def _connection(target: Target) -> tuple[str, str, int, str]:
     name = target.host_name if target.transport in ("tls", "wss") else ""
     return target.transport, target.address, target.port, name
-
-

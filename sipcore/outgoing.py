@@ -365,9 +365,7 @@ class ClientTransaction:
         if authorize is None or self.cancelled or self._challenges > MAX_CHALLENGES:
             return False
         draft = self._draft
-        challenged = Challenged(
-            draft.method, draft.request_uri, draft.body, response, self._challenges, draft.dialog
-        )
+        challenged = Challenged(draft.method, draft.request_uri, draft.body, response, self._challenges, draft.dialog)
         credentials = authorize(challenged)
         if not credentials:
             return False

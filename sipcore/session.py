@@ -73,7 +73,13 @@ class Call:
         return handler
 
     def request(
-        self, method: str, *, headers: Headers = (), body: bytes = b"", content_type: str = "", timeout: float | None = None
+        self,
+        method: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        content_type: str = "",
+        timeout: float | None = None,
     ) -> ClientTransaction:
         """Send a request inside the dialog, along its route set; await it for the final response."""
         return ClientTransaction(self.user_agent, self._draft(method, headers, body, content_type)).start(
@@ -190,7 +196,9 @@ class Call:
     def awaits_ack(self, request: Request) -> bool:
         """Whether the 2xx to this INVITE was of this call."""
         dialog = self.dialog
-        return dialog is not None and dialog.call_id == request.call_id and self._remote_tag(request) == dialog.remote_tag
+        return (
+            dialog is not None and dialog.call_id == request.call_id and self._remote_tag(request) == dialog.remote_tag
+        )
 
     def handle_ack_timeout(self) -> None:
         """A 2xx was never acknowledged (RFC 3261 section 13.3.1.4): BYE."""
@@ -423,4 +431,3 @@ class _Reinvite:
     def on_failure(self, error: SipError) -> None:
         if isinstance(error, TransactionTimeout):
             self._call.hang_up()
-

@@ -129,9 +129,7 @@ class UserAgent:
     def listener_for(self, transport: str, remote_host: str = "") -> Listener | None:
         """The first open address of `transport`, of the address family of `remote_host` if that is given."""
         for listener in self.listeners:
-            if listener.transport == transport and (
-                not remote_host or (":" in listener.host) == (":" in remote_host)
-            ):
+            if listener.transport == transport and (not remote_host or (":" in listener.host) == (":" in remote_host)):
                 return listener
         return None
 
@@ -192,7 +190,9 @@ class UserAgent:
     # handlers
 
     @overload
-    def on(self, method: str, handler: None = None, *, stateless: bool = False) -> Callable[[AnyHandler], AnyHandler]: ...
+    def on(
+        self, method: str, handler: None = None, *, stateless: bool = False
+    ) -> Callable[[AnyHandler], AnyHandler]: ...
     @overload
     def on(self, method: str, handler: AnyHandler, *, stateless: bool = False) -> AnyHandler: ...
     def on(self, method: str, handler: Any = None, *, stateless: bool = False) -> Any:
@@ -258,7 +258,15 @@ class UserAgent:
         set; `flow` skips the choice of a next hop; `timeout` seconds shorten the 64*T1 of the transaction.
         """
         draft = self.draft(
-            method, uri, headers=headers, body=body, routes=routes, from_=from_, to=to, call_id=call_id, sequence=sequence
+            method,
+            uri,
+            headers=headers,
+            body=body,
+            routes=routes,
+            from_=from_,
+            to=to,
+            call_id=call_id,
+            sequence=sequence,
         )
         return ClientTransaction(self, draft).start(flow=flow or 0, timeout=timeout)
 
@@ -598,7 +606,9 @@ class Stack:
         return await (user_agent or self.ua).listen(transport, address, advertise=advertise, ssl=ssl, limits=limits)
 
     @overload
-    def on(self, method: str, handler: None = None, *, stateless: bool = False) -> Callable[[AnyHandler], AnyHandler]: ...
+    def on(
+        self, method: str, handler: None = None, *, stateless: bool = False
+    ) -> Callable[[AnyHandler], AnyHandler]: ...
     @overload
     def on(self, method: str, handler: AnyHandler, *, stateless: bool = False) -> AnyHandler: ...
     def on(self, method: str, handler: Any = None, *, stateless: bool = False) -> Any:

@@ -80,9 +80,7 @@ def acceptable_body(request: Request, user_agent: UserAgent) -> bool:
     encoding = request.get("Content-Encoding", "identity").strip().lower()
     if given in user_agent.accepted_types and encoding == "identity":
         return True
-    request.reply(
-        415, headers=[("Accept", ", ".join(user_agent.accepted_types)), ("Accept-Encoding", "identity")]
-    )
+    request.reply(415, headers=[("Accept", ", ".join(user_agent.accepted_types)), ("Accept-Encoding", "identity")])
     return False
 
 
