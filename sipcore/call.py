@@ -51,7 +51,7 @@ class IncomingCall(Call):
     """
 
     def __init__(self, user_agent: UserAgent, request: Request) -> None:
-        tag = user_agent.engine.response_tag(request)
+        tag = user_agent.engine.to_tag(request)
         dialog = Dialog.from_uas(request, tag, secure=request.request_uri.scheme == "sips")
         super().__init__(user_agent)
         self.request = request
@@ -325,8 +325,6 @@ class OutgoingCall(Call):
     def on_failure(self, error: SipError) -> None:
         if isinstance(error, TransactionTimeout):
             self._fail(CallTimeout(str(error)))
-        elif isinstance(error, CallCancelled):
-            self._fail(error)
         else:
             self._fail(error)
 

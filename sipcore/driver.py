@@ -28,12 +28,14 @@ class LoopDriver:
         self._alarm_at = 0.0
         self._woken = False
         self.closed = False
-        self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake)
+        self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake, clock=env.now)
 
     def after_batch(self) -> None:
         """Send what is queued; arm the timer.  A timer that became later fires once for nothing, which is
         cheaper than cancelling and starting a loop timer for each batch."""
         engine = self.engine
+        if engine.in_batch:
+            return
         engine.flush()
         due = engine.next_timer()
         if due is None or self.closed:

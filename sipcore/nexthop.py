@@ -19,6 +19,7 @@ from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.decisions import Decision
 from sipcore.policy.locate import AddressType, Located, Site, Target, fresh_draw, literal_address, locate
 from sipcore.policy.questions import Answer, Failure
+from sipcore.resolver import drive
 
 if TYPE_CHECKING:
     from sipcore.stack import UserAgent
@@ -117,8 +118,6 @@ class Rfc3263:
     # from a target to a flow
 
     async def _locate(self, site: Site, outgoing: OutgoingRequest) -> Hop:
-        from sipcore.resolver import drive
-
         env = self._user_agent.env
         located, asked = await drive(locate(site, fresh_draw(env.random)), env.resolver)
         found = _Found(located, tuple(asked), env.now() + located.ttl)

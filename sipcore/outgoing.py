@@ -351,12 +351,14 @@ class ClientTransaction:
             if self._observer is not None:
                 self._observer.on_provisional(response)
             self._wake()
-        elif status_code in (401, 407) and self._answer_challenge(response):
-            return
-        elif status_code == 503 and not self.cancelled and self._next_address("503 Service Unavailable"):
-            return
-        else:
+        elif not self._try_again(response):
             self._finish(response)
+
+    def _try_again(self, response: Response) -> bool:
+        """Whether a final response is not the end of it: a challenge is answered, a 503 goes to the next address."""
+        if response.status_code in (401, 407):
+            return self._answer_challenge(response)
+        return response.status_code == 503 and not self.cancelled and self._next_address("503 Service Unavailable")
 
     def _answer_challenge(self, response: Response) -> bool:
         """Send the request again with credentials, if the user agent has any (RFC 3261 section 22.2)."""

@@ -240,6 +240,7 @@ class SimStream:
         self.peer: SimStream | None = None
         self.on_data: Callable[[bytes], None] | None = None
         self.on_lost: Callable[[str], None] | None = None
+        self.on_stalled: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
         self.paused = False
         self.waiting = 0
@@ -318,6 +319,8 @@ class SimStream:
     def _wait(self, now: float) -> None:
         if self._stuck_since is None:
             self._stuck_since = now
+            if self.on_stalled is not None:
+                self.on_stalled()
         if now - self._stuck_since > STREAM_GIVE_UP:
             self._finish("timed out")
             return
@@ -348,6 +351,7 @@ class SimStreamConnection(StreamConnection):
         self.at_end: Callable[[], None] | None = None
         stream.on_data = self.received
         stream.on_lost = self.lost
+        stream.on_stalled = self.stalled
         stream.on_drained = self.drained
 
     def _carry(self, octets: bytes) -> None:

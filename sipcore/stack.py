@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sipcore import uas
 from sipcore._message import Request, Response
+from sipcore.call import Call, IncomingCall, OutgoingCall
 from sipcore.connecting import Connector
 from sipcore.dialog import Dialog, DialogKey
 from sipcore.driver import LoopDriver, start_soon
@@ -33,7 +34,6 @@ from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop,
 
 if TYPE_CHECKING:
     from sipcore._engine import Engine
-    from sipcore.call import Call, IncomingCall, OutgoingCall
     from sipcore.policy.decisions import Decision
 
 logger = logging.getLogger("sipcore.stack")
@@ -56,8 +56,10 @@ class UserAgent:
     (stream connections by remote address), `on_decision` (hears each Decision).
     """
 
-    def __init__(self, stack: Stack, name: str = "") -> None:
+    def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
         self.stack = stack
+        self.is_proxy = is_proxy
+        self.stateless_methods: frozenset[str] = frozenset()
         self.name = name
         self.env = stack.env
         self.driver = stack.driver
@@ -163,16 +165,6 @@ class UserAgent:
         """Close a connection; its transactions hear of it."""
         self.env.disconnect(self.driver, flow, reason)
 
-    def sent_by(self, flow: int) -> str:
-        """The host[:port] that Via says for requests on `flow`."""
-        transport, host, port, _, _ = self.engine.flow_info(flow)
-        for listener in self.listeners:
-            if listener.transport == transport and (
-                transport in STREAM_TRANSPORTS or listener.port == port and listener.host == host
-            ):
-                return self.engine.local_sent_by(listener.local)
-        return uas.host_port(host, port)
-
     def contact(self, flow: int) -> str:
         """The Contact value of requests and responses on `flow`."""
         return f"<{self.local_contact(self.engine.flow_info(flow)[0])}>"
@@ -214,9 +206,8 @@ class UserAgent:
             self._handlers[method] = entry
         if stateless:
             self.stateless_methods = self.stateless_methods | {method}
+            self.engine.set_stateless_methods(self.id, self.stateless_methods)
         return handler
-
-    stateless_methods: frozenset[str] = frozenset()
 
     def on_invite(self, handler: AnyHandler) -> AnyHandler:
         """Give incoming calls a handler: `async def handler(call)`, or a plain one that answers later."""
@@ -224,7 +215,7 @@ class UserAgent:
         return handler
 
     def on_send(self, hook: AnyHandler) -> AnyHandler:
-        """`hook(request, flow)` sees each request before it is sent; what it returns is sent in its place, if not None."""
+        """`hook(request, flow)` sees each request before it is sent; what it returns, if not None, is sent instead."""
         self._send_hooks.append(hook)
         return hook
 
@@ -317,8 +308,6 @@ class UserAgent:
 
         `timeout` is how long it may ring, seconds.  Raises CallBusy, CallRejected, CallTimeout, CallCancelled.
         """
-        from sipcore.call import OutgoingCall
-
         if body:
             headers = [*headers, ("Content-Type", content_type)]
         draft = self.draft("INVITE", uri, headers=headers, body=body, routes=routes, from_=from_, to=to)
@@ -340,7 +329,7 @@ class UserAgent:
         """A Via value with a new branch for a request on `flow` (RFC 3261 section 8.1.1.7, RFC 3581)."""
         transport = self.engine.flow_info(flow)[0]
         rport = ";rport" if transport == "udp" else ""
-        return f"SIP/2.0/{transport.upper()} {self.sent_by(flow)};branch={self.engine.new_branch()}{rport}"
+        return f"SIP/2.0/{transport.upper()} {self.engine.flow_sent_by(flow)};branch={self.engine.new_branch()}{rport}"
 
     def dress(self, draft: Draft, hop: Hop) -> Request:
         """The request that `draft` becomes on `hop`: Via, Contact, and what the send hooks make of it."""
@@ -454,8 +443,6 @@ class UserAgent:
         return False
 
     def _incoming_call(self, request: Request, handler: CallHandler) -> None:
-        from sipcore.call import IncomingCall
-
         full = self.call_limit is not None and len(self.calls) >= self.call_limit
         if self.closing or full:
             request.reply(503, headers=[("Retry-After", "30")])
@@ -541,7 +528,7 @@ class UserAgent:
         """Let go of everything at once."""
         for transaction in tuple(self.live):
             transaction.abandon(TransportError("the stack is closed"))
-        current = asyncio.current_task() if asyncio.get_event_loop_policy() else None
+        current = asyncio.current_task()
         for task in tuple(self._tasks):
             if task is not current:
                 task.cancel()
@@ -573,7 +560,7 @@ class Stack:
 
     def __init__(self, *, env: Env | None = None) -> None:
         if env is None:
-            from sipcore.aio import AsyncioEnv
+            from sipcore.aio import AsyncioEnv  # noqa: PLC0415 - not needed where an Env is given
 
             env = AsyncioEnv()
         self.env = env
@@ -584,11 +571,14 @@ class Stack:
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.ua = self.user_agent()
 
-    def user_agent(self, name: str = "") -> UserAgent:
-        """A further user agent, with its own addresses, dialogs and transactions (SPEC A8)."""
+    def user_agent(self, name: str = "", *, is_proxy: bool = False) -> UserAgent:
+        """A further user agent, with its own addresses, dialogs and transactions (SPEC A8).
+
+        `is_proxy`: the engine does not look for merged requests and does not repeat 2xx (RFC 3261 section 16).
+        """
         if self.closed:
             raise UsageError("the stack is closed")
-        user_agent = UserAgent(self, name)
+        user_agent = UserAgent(self, name, is_proxy=is_proxy)
         self.user_agents.add(user_agent)
         return user_agent
 

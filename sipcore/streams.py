@@ -89,6 +89,11 @@ class StreamConnection:
         if self._on_lost is not None:
             self._on_lost(self.flow, self.reason)
 
+    def stalled(self) -> None:
+        """The far side takes nothing for the moment (FAULTS 14)."""
+        if not self.reason and "stall" not in self._deadlines:
+            self._set("stall", self._limits.stall_timeout, "it takes nothing any more")
+
     def drained(self) -> None:
         """The far side takes octets again."""
         self._clear("stall")
@@ -103,8 +108,6 @@ class StreamConnection:
             self._set("stall", 0.0, "its write queue is full")
             return False
         self._carry(octets)
-        if self._waiting() and "stall" not in self._deadlines:
-            self._set("stall", self._limits.stall_timeout, "it takes nothing any more")
         return True
 
     def close(self) -> None:
