@@ -20,8 +20,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_fields",),
     ("headers.*",),
     ("_serialize", "body", "sdp"),
-    ("_message",),
-    ("_framing", "_timers", "_connections", "_batch"),
+    ("_message", "offer_answer"),
+    ("_framing", "_timers", "_connections"),
+    ("_batch",),
     ("_outbox", "_transactions"),
     ("_core",),
     ("_engine",),
@@ -64,6 +65,8 @@ NEVER: dict[str, tuple[str, ...]] = {
     "dialog": WORLD,
     "digest": WORLD,
     "sdp": WORLD,
+    "offer_answer": WORLD,
+    "body": WORLD,
     "machines": WORLD,
 }
 
