@@ -179,7 +179,7 @@ static const char *parse_user(const char *text, const char *p, const char *at_si
     return at_sign + 1;
 }
 
-/* `;name[=value]` pairs up to '?' or the end: the first octet that does not belong. */
+/* `;name[=value]` pairs up to '?' or the end: the first octet that does not belong, the ';' of an empty or broken one. */
 static const char *skip_uri_parameters(const char *p, const char *end)
 {
     const char *from;
@@ -189,7 +189,7 @@ static const char *skip_uri_parameters(const char *p, const char *end)
         while (p < end && *p != ';' && *p != '?' && is_char((unsigned char)*p, CHAR_URI))
             p++;
         if (p == from || *from == '=' || skip_uri_text(from, p) != p)
-            return from;
+            return from - 1;
     }
     return p;
 }
