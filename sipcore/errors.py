@@ -6,6 +6,11 @@ the door.  No instance is ever shared or raised twice.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sipcore._message import Response
+
 
 class SipError(Exception):
     """The root of every exception that sipcore raises on its own account."""
@@ -56,12 +61,43 @@ class TransportError(SipError, OSError):
 
 
 class LocateError(SipError):
-    """No address for a name: not found, or no answer (SPEC D2, D6; registration code 901)."""
+    """No address for a name: not found, or no answer (SPEC D2, D6; registration code 901).
 
-    def __init__(self, name: str, *, why: str) -> None:
+    `rule` names the rule that ended the search ("SPEC D2.3"); `asked` is filled
+    by whoever drove the search: the answers and failures met on the way.
+    """
+
+    def __init__(self, name: str, *, why: str, rule: str = "SPEC D2") -> None:
         super().__init__(name, why)
         self.name = name
         self.why = why
+        self.rule = rule
+        self.asked: tuple[object, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.why}"
+
+
+class CallError(SipError):
+    """A call that did not come about; `response` is the final response behind it, if there was one."""
+
+    def __init__(self, reason: str, *, response: Response | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
+
+
+class CallBusy(CallError):
+    """486 Busy Here or 600 Busy Everywhere."""
+
+
+class CallRejected(CallError):
+    """Any other final response that is not a 2xx."""
+
+
+class CallTimeout(CallError, TimeoutError):
+    """Nobody answered in time: no final response, 408 or 487 after our own time limit."""
+
+
+class CallCancelled(CallError):
+    """The call was cancelled before it was answered, from here or there."""

@@ -49,6 +49,8 @@ class Answer:
     it was received, `server` is who gave it ("192.0.2.53:53", "cache" never
     replaces it), `stale` is true for a remembered answer past its TTL.
     `additional` holds addresses that came along: host name to addresses.
+    `serial` numbers the answers that were received: copies of one answer served
+    from a cache carry one serial, so that a draw is made once per answer (SPEC D8).
     """
 
     question: Question
@@ -58,6 +60,37 @@ class Answer:
     server: str = ""
     stale: bool = False
     additional: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    serial: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.question.type} {self.question.name}: {self._found()} ({self._source()})"
+
+    def _found(self) -> str:
+        return ", ".join(describe_record(record) for record in self.records) or "not found"
+
+    def _source(self) -> str:
+        how = "remembered past its TTL" if self.stale else f"TTL {self.ttl:.0f}s"
+        return f"from {self.server or 'the script'}, {self.age:.0f}s old, {how}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A question that got no usable answer; `why` names the servers asked and what each did (SPEC D6)."""
+
+    question: Question
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.question.type} {self.question.name}: failed, {self.why}"
+
+
+def describe_record(record: str | Srv | Naptr) -> str:
+    """One record as a person reads it: "192.0.2.1", "10 5 edge.example.net:5060", "10 10 s SIP+D2U _sip._udp.a.net"."""
+    if isinstance(record, Srv):
+        return f"{record.priority} {record.weight} {record.target}:{record.port}"
+    if isinstance(record, Naptr):
+        return f"{record.order} {record.preference} {record.flags} {record.service} {record.replacement}"
+    return record
 
 
 class LookupFailed(Exception):

@@ -1,0 +1,69 @@
+# Everything runs from a virtual environment of its own, made on first use; nothing is installed system-wide
+# (but `make interop`, which asks apt for the peers).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SELECT ?= not interop and not slow
+SECONDS ?= 60
+JOBS   ?= auto
+
+INSTALLED := $(VENV)/installed.stamp
+BUILT     := $(VENV)/built.stamp
+SOURCES   := $(wildcard src_pyx/sipcore/*.pyx src_pyx/sipcore/*.pxd src_pyx/sipcore/c/*)
+COMPILE   := . $(VENV)/compile.env &&
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test interop bench lint sanitize fuzz soak clean build
+
+help:                   ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+demo: $(BUILT)          ## a device with eight services comes online, calls itself, loses its proxy and recovers
+	@$(BIN)/sipcore demo $(ARGS)
+
+test: $(BUILT)          ## the tests that take seconds (SELECT="not interop" adds the slow ones)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "$(SELECT)" $(ARGS)
+
+interop: $(BUILT)       ## against Kamailio, SIPp, Knot DNS and tshark, installed from Debian packages if root
+	@.ci/install-peers
+	@$(BIN)/python -m pytest -m interop $(ARGS) tests/interop
+
+bench: $(BUILT)         ## pytest-benchmark over benches/, stored under bench-out/
+	@mkdir -p bench-out
+	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_* test_*' \
+	    --benchmark-json=bench-out/benchmark.json $(ARGS)
+
+lint: $(BUILT)          ## ruff, mypy --strict, and the stubs against the compiled modules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python .ci/stubs.py
+
+sanitize: $(BUILT)      ## the tests of the compiled rooms under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(COMPILE) PYTHON=$(CURDIR)/$(BIN)/python tests/sanitize.sh $(ARGS)
+
+fuzz: $(BUILT)          ## fuzz every target for SECONDS each
+	@$(COMPILE) PYTHON=$(CURDIR)/$(BIN)/python tests/fuzz/run.sh $(SECONDS) $(ARGS)
+
+soak: $(BUILT)          ## the slow tests alone: simulated hours, storms, leaks
+	@$(BIN)/python -m pytest -n $(JOBS) -m "slow and not interop" $(ARGS)
+
+build: $(BUILT)         ## compile the rooms in place
+
+$(VENV)/compile.env: .ci/python-headers
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@.ci/python-headers $(BIN)/python $(VENV)/headers > $@.new && mv $@.new $@
+
+$(INSTALLED): pyproject.toml setup.py $(VENV)/compile.env
+	@echo "Installing sipcore and its tools into $(VENV); the first time takes a few minutes."
+	@$(COMPILE) $(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+$(BUILT): $(INSTALLED) $(SOURCES)
+	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i
+	@touch $@
+
+clean:                  ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist bench-out .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find sipcore -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""A decision and the reason for it (SPEC D9): what the log, `sipcore explain` and the tests read.
+
+This room decides nothing itself and knows no clock: whoever decides says when.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sipcore.policy.questions import Answer, Failure
+
+RING_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one request goes, or why it goes nowhere, or when it is tried again.
+
+    `at` and `next_attempt` are monotonic seconds; `subject` is what was decided
+    about ("REGISTER sip:example.com"); `rule` is the rule that chose ("SPEC D2.1")
+    and `why` its reason in words; `questions` what DNS was asked and said, in order;
+    `address` is empty when nothing was found; `bypassed` says which next hop was
+    passed over and by which rule (SPEC C8).
+    """
+
+    at: float
+    subject: str
+    why: str
+    rule: str
+    questions: tuple[Answer | Failure, ...] = ()
+    address: str = ""
+    port: int = 0
+    transport: str = ""
+    connection: str = ""
+    bypassed: str = ""
+    next_attempt: float | None = None
+
+    def destination(self) -> str:
+        """ "192.0.2.10:5060 udp", "[2001:db8::1]:5060 tcp", or "nowhere"."""
+        if not self.address:
+            return "nowhere"
+        return f"{format_host_port(self.address, self.port)} {self.transport}".rstrip()
+
+    def __str__(self) -> str:
+        line = f"{self.subject} -> {self.destination()}: {self.why} ({self.rule})"
+        if self.next_attempt is None:
+            return line
+        return f"{line}; next attempt in {max(0.0, self.next_attempt - self.at):.1f}s"
+
+    def lines(self) -> list[str]:
+        """The whole explanation, an answer to "why did it go there?", without trailing newlines."""
+        lines = [f"{self.subject}", f"  goes to     {self.destination()}"]
+        if self.connection:
+            lines.append(f"  connection  {self.connection}")
+        lines.append(f"  because     {self.why} ({self.rule})")
+        if self.bypassed:
+            lines.append(f"  passed over {self.bypassed}")
+        lines.extend(_question_lines(self.questions))
+        if self.next_attempt is not None:
+            lines.append(f"  again       in {max(0.0, self.next_attempt - self.at):.1f}s")
+        return lines
+
+    def as_dict(self) -> dict[str, object]:
+        """The same for `--json`: plain values only; `questions` as readable strings."""
+        return {
+            "at": self.at,
+            "subject": self.subject,
+            "why": self.why,
+            "rule": self.rule,
+            "questions": [str(question) for question in self.questions],
+            "address": self.address,
+            "port": self.port,
+            "transport": self.transport,
+            "connection": self.connection,
+            "bypassed": self.bypassed,
+            "next_attempt": self.next_attempt,
+        }
+
+
+def _question_lines(questions: tuple[Answer | Failure, ...]) -> list[str]:
+    if not questions:
+        return ["  asked DNS   nothing"]
+    labels = ["  asked DNS   ", *["              "] * (len(questions) - 1)]
+    return [f"{label}{question}" for label, question in zip(labels, questions, strict=True)]
+
+
+def format_host_port(host: str, port: int | None) -> str:
+    """Join host and port as a sent-by does: an IPv6 address stands in brackets, no port prints nothing."""
+    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return shown if port is None else f"{shown}:{port}"
+
+
+class DecisionRing:
+    """The last decisions of one service, oldest first; the oldest falls out when it is full (SPEC D9)."""
+
+    __slots__ = ("_decisions", "count")
+
+    def __init__(self, maxlen: int = RING_SIZE) -> None:
+        self._decisions: deque[Decision] = deque(maxlen=maxlen)
+        self.count = 0
+
+    def append(self, decision: Decision) -> None:
+        """Keep `decision`; `count` counts all that were ever kept."""
+        self._decisions.append(decision)
+        self.count += 1
+
+    @property
+    def latest(self) -> Decision | None:
+        return self._decisions[-1] if self._decisions else None
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(tuple(self._decisions))
+
+    def __len__(self) -> int:
+        return len(self._decisions)
