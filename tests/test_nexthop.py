@@ -69,10 +69,8 @@ def test_a_silent_address_costs_a_share_of_the_time_and_the_next_is_used() -> No
 def test_a_503_goes_to_the_next_address_and_a_486_does_not() -> None:
     async def main(network: SimNetwork) -> tuple[int, int]:
         with_dns(network)
-        first, second = (
-            await stack_at(network, "192.0.2.11", port=5071),
-            await stack_at(network, "192.0.2.12", port=5072),
-        )
+        first = await stack_at(network, "192.0.2.11", port=5071)
+        second = await stack_at(network, "192.0.2.12", port=5072)
         client = await stack_at(network, CLIENT)
         first.on("OPTIONS", lambda request: request.reply(503))
         first.on("MESSAGE", lambda request: request.reply(486))

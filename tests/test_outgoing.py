@@ -25,9 +25,8 @@ def test_a_request_gets_its_final_response() -> None:
             await asyncio.sleep(1)
             request.reply(200)
 
-        transaction = client.request(
-            "MESSAGE", f"sip:bob@{SERVER}", body=b"hi", headers=[("Content-Type", "text/plain")]
-        )
+        text = [("Content-Type", "text/plain")]
+        transaction = client.request("MESSAGE", f"sip:bob@{SERVER}", body=b"hi", headers=text)
         provisionals = [response.status_code async for response in transaction]
         response = await transaction
         await asyncio.gather(server.close(), client.close())
