@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("connecting", "outgoing", "uas"),
     ("nexthop", "session"),
     ("call",),
+    ("user_agent",),
     ("stack",),
     ("registrar", "proxy"),
     ("service",),
