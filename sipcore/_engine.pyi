@@ -6,99 +6,178 @@ leave through the senders given to `add_local` and the writers given to
 `add_connection`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, final
 
+from sipcore._batch import DatagramSocket
 from sipcore._message import Request, Responder, Response
 
 class DatagramSender(Protocol):
     """Carries datagrams of one local address; `_batch.DatagramSocket` is the fast one, the simulator has its own."""
 
-    def send_batch(self, datagrams: list[tuple[bytes, str, int]]) -> None: ...
+    def send_batch(self, datagrams: list[tuple[bytes, str, int]], /) -> object: ...
 
 class StreamWriter(Protocol):
     """Carries octets of one connection.  Returns False when its bounded queue is full."""
 
-    def write(self, octets: bytes) -> bool: ...
+    def write(self, octets: bytes, /) -> bool: ...
     def close(self) -> None: ...
 
 class UserAgentEvents(Protocol):
-    """What one user agent (RFC 3261 section 6) hears of; called inside a batch, must not block."""
+    """What one user agent (RFC 3261 section 6) hears of; called inside a batch, must not block.
 
-    def on_request(self, request: Request) -> None:
-        """A new request, also the ACK to a 2xx.  Answer it with `request.reply(...)`, now or later."""
-    def on_cancel(self, request: Request) -> None:
+    Further attributes are optional and read by `add_user_agent`:
+    `stateless_methods` (an iterable of methods whose requests create no
+    transaction), `is_proxy` (True: requests that took two ways are no merged
+    requests, RFC 3261 section 8.2.2.2, and 2xx are not retransmitted), and
+    `on_pong(flow)` (the CRLF that answers a keep-alive, RFC 5626 section 4.4.1).
+    """
+
+    def on_request(self, request: Request, /) -> None:
+        """A new request, also the ACK to a 2xx.  Answer it with `request.reply(...)`, now or later.
+
+        An exception is logged and answered 500; the batch goes on.
+        """
+    def on_cancel(self, request: Request, /) -> None:
         """The INVITE `request` was cancelled; the engine has answered the CANCEL itself.  Answer 487."""
-    def on_ack_timeout(self, request: Request) -> None:
+    def on_ack_timeout(self, request: Request, /) -> None:
         """A 2xx to the INVITE `request` got no ACK within 64*T1 (RFC 3261 section 13.3.1.4)."""
-    def on_stray_response(self, response: Response) -> None:
+    def on_stray_response(self, response: Response, /) -> None:
         """A 2xx to INVITE that matches no transaction any more."""
 
 class ResponseReceiver(Protocol):
     """Who waits for the responses of one client transaction."""
 
-    def on_response(self, response: Response) -> None: ...
-    def on_timeout(self) -> None: ...
-    def on_transport_error(self, reason: str) -> None: ...
+    def on_response(self, response: Response, /) -> None:
+        """A provisional or final response; after a 2xx to INVITE each further 2xx too, until Timer M."""
+    def on_timeout(self) -> None:
+        """Timer B or F: no final response came."""
+    def on_transport_error(self, reason: str, /) -> None:
+        """The connection ended before a final response came."""
 
 @final
 class Engine(Responder):
-    """One engine drives any number of local addresses, connections and user agents."""
+    """One engine drives any number of local addresses, connections and user agents.
 
-    in_batch: bool
+    `receive`, `receive_stream`, `receive_batch`, `handle_timers` and
+    `remove_connection` are batches: callbacks run inside, what they send
+    leaves at the end, and calling one of them from a callback is a UsageError
+    (`remove_connection` is then done at the end of the batch instead).
+    """
 
-    def __new__(cls, *, key: bytes, now: float, on_wake: Callable[[], None] | None = None) -> Engine:
+    max_server_transactions: int
+    """Above it the oldest finished ones are forgotten; where there are none, new requests get a 503."""
+    max_client_transactions: int
+    """Above it `send_request` raises TransportError."""
+    admission_limit: int
+    """Server transactions without a final response, above which new requests outside of dialogs get a 503."""
+    retry_after: int
+    """Seconds in the Retry-After of such a 503."""
+
+    @property
+    def in_batch(self) -> bool: ...
+    @property
+    def now(self) -> float:
+        """Seconds; the `now` of the last batch."""
+
+    def __new__(
+        cls,
+        *,
+        key: bytes,
+        now: float,
+        on_wake: Callable[[], None] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> Engine:
         """`key`: 16 random octets for hashes, branches and tags.
 
         `on_wake` is called when something was queued or an earlier timer was
         started outside of a batch, so that the driver calls `flush` and
         `next_timer` soon; never more than once until the next `flush`.
+        `clock` is asked for the time where a reply is made outside of a batch;
+        without it such a reply counts its timers from the last `now`.
         """
 
     # who hears
     def add_user_agent(self, events: UserAgentEvents) -> int: ...
     def remove_user_agent(self, user_agent: int) -> None: ...
+    def set_stateless_methods(self, user_agent: int, methods: Iterable[str]) -> None:
+        """Requests of these methods (not INVITE, ACK, CANCEL) create no transaction; retransmissions come up again."""
 
     # where octets come from and go to; a flow is an integer, 0 is none
-    def add_local(self, transport: str, host: str, port: int, *, user_agent: int, sender: DatagramSender | None,
-                  advertise: tuple[str, int] | None = None) -> int: ...
-    def remove_local(self, local: int) -> None: ...
+    def add_local(
+        self,
+        transport: str,
+        host: str,
+        port: int,
+        *,
+        user_agent: int,
+        sender: DatagramSender | None,
+        advertise: tuple[str, int] | None = None,
+    ) -> int: ...
+    def remove_local(self, local: int) -> list[int]:
+        """Returns the flows of its connections, which live on until they are removed."""
     def local_sent_by(self, local: int) -> str:
         """The host[:port] that a Via or Contact says for this local address."""
-    def datagram_flow(self, local: int, host: str, port: int) -> int: ...
-    def add_connection(self, local: int, transport: str, local_address: tuple[str, int], remote_address: tuple[str, int],
-                       writer: StreamWriter) -> int: ...
+    def flow_sent_by(self, flow: int) -> str:
+        """The host[:port] that a Via or Contact says on this flow; TransportError when it has ended."""
+    def datagram_flow(self, local: int, host: str, port: int) -> int:
+        """TransportError for what must not be sent to: broadcast, multicast, unspecified, port 0, ourselves."""
+    def add_connection(
+        self,
+        local: int,
+        transport: str,
+        local_address: tuple[str, int],
+        remote_address: tuple[str, int],
+        writer: StreamWriter,
+    ) -> int: ...
     def remove_connection(self, flow: int, reason: str, now: float) -> None:
         """The connection ended: its client transactions hear `on_transport_error` at once (SPEC C6: but an
         INVITE in Proceeding runs on), later sends to the flow raise TransportError."""
     def flow_info(self, flow: int) -> tuple[str, str, int, str, int]:
         """(transport, local host, local port, remote host, remote port); TransportError for a flow that ended."""
+    def flow_local(self, flow: int) -> int:
+        """The local address of a flow; TransportError for a flow that ended."""
 
     # in
     def receive(self, data: bytes, flow: int, now: float) -> None:
         """One datagram, or one framed message of a stream.  Never raises for what the far side sent."""
+    def receive_batch(self, socket: DatagramSocket, local: int, now: float) -> bool:
+        """What waits on a socket whose address is `local`, at most 4 x 64 datagrams; True when more may wait."""
     def receive_stream(self, data: bytes, flow: int, now: float) -> bool:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
+    def stream_pending(self, flow: int) -> bool:
+        """Whether a message of the stream has begun and not ended."""
     def handle_timers(self, now: float) -> None: ...
-    def next_timer(self) -> float | None: ...
+    def next_timer(self) -> float | None:
+        """When `handle_timers` is to be called: never late, at most some milliseconds early."""
     def flush(self) -> None: ...
 
     # out
     def new_branch(self) -> str: ...
     def new_tag(self) -> str: ...
     def new_call_id(self) -> str: ...
+    def to_tag(self, request: Request) -> str:
+        """The tag that responses to `request` carry on To: its own, or the one that the engine gives it."""
     def send_request(self, request: Request, flow: int, receiver: ResponseReceiver, now: float) -> int:
-        """Start a client transaction (RFC 3261 section 17.1); the request's top Via carries its branch."""
-    def cancel(self, transaction: int, now: float, *, headers: list[tuple[str, str]] = []) -> bool:
+        """Start a client transaction (RFC 3261 section 17.1); the request's top Via carries its branch.
+
+        TransportError: the flow has ended or must not be sent to; UsageError:
+        an ACK, a request without branch, or a branch that is in use.
+        """
+    def send_response(self, request: Request, response: Response) -> None:
+        """Answer `request` with a response that came from elsewhere, octet for octet (RFC 3261 section 16.7)."""
+    def cancel(self, transaction: int, now: float, *, headers: Sequence[tuple[str, str]] = ()) -> bool:
         """CANCEL an INVITE client transaction (RFC 3261 section 9.1): at once when a provisional was seen, else when
         one arrives.  False when it already had its final response."""
     def forget(self, transaction: int) -> None:
         """The receiver of a client transaction no longer listens; the transaction runs on by itself."""
     def send(self, octets: bytes, flow: int) -> None:
-        """Send without a transaction: an ACK to a 2xx, a keep-alive."""
+        """Send without a transaction: an ACK to a 2xx, a keep-alive.  TransportError for a flow that ended."""
 
     # timers of policy live in the engine's wheel (never in call_later)
     def start_timer(self, due: float, callback: Callable[[], None]) -> int: ...
     def cancel_timer(self, timer: int) -> bool: ...
-
-    def stats(self) -> dict[str, int]: ...
+    def stats(self) -> dict[str, int]:
+        """Counters since the start (what came in, what became of it) and gauges (what lives)."""
+    def close(self) -> None:
+        """Forget transactions and timers without telling anybody."""

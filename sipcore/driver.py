@@ -19,7 +19,7 @@ logger = logging.getLogger("sipcore.driver")
 class LoopDriver:
     """The engine's clock and alarm on an asyncio loop (see `env.Driver`)."""
 
-    __slots__ = ("_alarm", "_alarm_at", "_loop", "_woken", "closed", "engine", "now")
+    __slots__ = ("_alarm", "_alarm_at", "_loop", "_woken", "after_flush", "closed", "engine", "now")
 
     def __init__(self, env: Env) -> None:
         self._loop = env.loop
@@ -28,13 +28,18 @@ class LoopDriver:
         self._alarm_at = 0.0
         self._woken = False
         self.closed = False
-        self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake)
+        self.after_flush: list[Callable[[], None]] = []
+        self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake, clock=env.now)
 
     def after_batch(self) -> None:
         """Send what is queued; arm the timer.  A timer that became later fires once for nothing, which is
         cheaper than cancelling and starting a loop timer for each batch."""
         engine = self.engine
+        if engine.in_batch:
+            return
         engine.flush()
+        for look in self.after_flush:
+            look()
         due = engine.next_timer()
         if due is None or self.closed:
             return

@@ -99,9 +99,10 @@ class Network:
 
     def kill(self, host: str) -> None:
         """The host's processes end: its sockets are gone, its connections are reset."""
-        for table in (self._datagrams, self._listeners):
-            for address in [address for address in table if address[0] == host]:
-                del table[address]  # type: ignore[attr-defined]
+        for address in [address for address in self._datagrams if address[0] == host]:
+            del self._datagrams[address]
+        for address in [address for address in self._listeners if address[0] == host]:
+            del self._listeners[address]
         self.cut_streams(host)
 
     def cut_streams(self, host: str, port: int | None = None) -> int:
@@ -240,6 +241,7 @@ class SimStream:
         self.peer: SimStream | None = None
         self.on_data: Callable[[bytes], None] | None = None
         self.on_lost: Callable[[str], None] | None = None
+        self.on_stalled: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
         self.paused = False
         self.waiting = 0
@@ -318,6 +320,8 @@ class SimStream:
     def _wait(self, now: float) -> None:
         if self._stuck_since is None:
             self._stuck_since = now
+            if self.on_stalled is not None:
+                self.on_stalled()
         if now - self._stuck_since > STREAM_GIVE_UP:
             self._finish("timed out")
             return
@@ -348,6 +352,7 @@ class SimStreamConnection(StreamConnection):
         self.at_end: Callable[[], None] | None = None
         stream.on_data = self.received
         stream.on_lost = self.lost
+        stream.on_stalled = self.stalled
         stream.on_drained = self.drained
 
     def _carry(self, octets: bytes) -> None:

@@ -63,12 +63,15 @@ class StreamConnection:
             keep = driver.engine.receive_stream(data, self.flow, driver.now())
         finally:
             driver.after_batch()
-            if self.reason:
-                pass
-            elif not keep:
-                self.end("the far side sent what is no SIP", abort=False)
-            else:
-                self._watch_message()
+            self._after(keep=keep)
+
+    def _after(self, *, keep: bool) -> None:
+        if self.reason:
+            return
+        if keep:
+            self._watch_message()
+        else:
+            self.end("the far side sent what is no SIP", abort=False)
 
     def end(self, reason: str, *, abort: bool = True) -> None:
         """End the connection from here; the engine and the owner hear of it at once, and once."""
@@ -89,6 +92,11 @@ class StreamConnection:
         if self._on_lost is not None:
             self._on_lost(self.flow, self.reason)
 
+    def stalled(self) -> None:
+        """The far side takes nothing for the moment (FAULTS 14)."""
+        if not self.reason and "stall" not in self._deadlines:
+            self._set("stall", self._limits.stall_timeout, "it takes nothing any more")
+
     def drained(self) -> None:
         """The far side takes octets again."""
         self._clear("stall")
@@ -103,8 +111,6 @@ class StreamConnection:
             self._set("stall", 0.0, "its write queue is full")
             return False
         self._carry(octets)
-        if self._waiting() and "stall" not in self._deadlines:
-            self._set("stall", self._limits.stall_timeout, "it takes nothing any more")
         return True
 
     def close(self) -> None:

@@ -73,6 +73,15 @@ static inline void *pool_row_checked(const sip_pool *pool, int64_t index)
     return chunk && row < chunk->touched ? pool_row_in(pool, chunk, row) : NULL;
 }
 
+/* The first index from `index` on that was ever taken, -1: none.  Its owner tells whether it is live. */
+static inline int32_t pool_next(const sip_pool *pool, int32_t index)
+{
+    int32_t at = index >> POOL_CHUNK_BITS, row = index & (POOL_CHUNK_ROWS - 1);
+    for (; at < POOL_CHUNKS_MAX; at++, row = 0)
+        if (pool->chunks[at] && row < pool->chunks[at]->touched) return at << POOL_CHUNK_BITS | row;
+    return -1;
+}
+
 static inline void pool_mark(sip_pool *pool, int32_t chunk, int is_open)
 {
     int32_t word = chunk >> 6;

@@ -1,0 +1,48 @@
+"""Many datagrams a system call.  Knows descriptors and addresses; no SIP."""
+
+from typing import final
+
+@final
+class ReceiveArena:
+    """Memory to receive into; sockets that are read by one engine share one."""
+
+    def __new__(cls) -> ReceiveArena: ...
+
+@final
+class DatagramSocket:
+    """Datagrams of one bound UDP descriptor, IPv4, IPv6 or both; the descriptor stays the caller's."""
+
+    arena: ReceiveArena
+
+    def __new__(
+        cls,
+        fd: int,
+        *,
+        arena: ReceiveArena | None = None,
+        one_at_a_time: bool = False,
+        segment: bool = False,
+        coalesce: bool = False,
+    ) -> DatagramSocket:
+        """TransportError when `fd` is not a bound IP socket."""
+    def fileno(self) -> int: ...
+    @property
+    def blocked(self) -> bool:
+        """The kernel takes no more: call flush when the descriptor is writable."""
+    @property
+    def segments(self) -> bool:
+        """Whether UDP_SEGMENT is in use."""
+    @property
+    def coalesces(self) -> bool:
+        """Whether UDP_GRO is in use."""
+    def detach(self) -> None:
+        """Forget the descriptor, before its owner closes it; what is queued is dropped and counted."""
+    def receive(self) -> list[tuple[bytes, str, int]]:
+        """Up to 64 datagrams that wait, more with UDP_GRO."""
+    def arrivals(self, count: int) -> list[str]:
+        """The addresses that the first `count` datagrams of the last receive were sent to; "" where not known."""
+    def send_batch(self, datagrams: list[tuple[bytes, str, int]], source: str | None = None) -> None:
+        """Send to numeric addresses, from the address `source` of the host if it is given."""
+    def flush(self) -> int:
+        """Send what waits; how many datagrams still do."""
+    def stats(self) -> dict[str, int]:
+        """Totals by name, and `queued`, which wait now."""

@@ -1,0 +1,70 @@
+"""The live table of services, drawn in place.  Imported only where rich is installed and there is a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from sipcore.cli.screen import Step, StepState
+from sipcore.status import ServiceStatus, format_active_calls
+
+MARKS: dict[StepState, tuple[str, str]] = {
+    "waiting": ("·", "dim"),
+    "running": ("›", "yellow"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+}
+
+
+class LiveScreen:
+    """A table that is drawn anew in place, the story's steps below it."""
+
+    def __init__(self, title: str, stream: TextIO) -> None:
+        self._title = title
+        self._live = Live(console=Console(file=stream), auto_refresh=False, vertical_overflow="visible")
+        self._live.start()
+
+    def show(self, at: float, services: Sequence[ServiceStatus], steps: Sequence[Step] = ()) -> None:
+        self._live.update(draw(f"{self._title}  [dim]{at:.0f} s[/dim]", services, steps), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def draw(title: str, services: Sequence[ServiceStatus], steps: Sequence[Step]) -> Group:
+    """The whole picture for rich."""
+    return Group(_draw_services(title, services), *(_draw_step(step) for step in steps))
+
+
+def _draw_step(step: Step) -> Text:
+    mark, style = MARKS[step.state]
+    return Text.assemble((f" {mark} {step.title:<24}", style), step.detail)
+
+
+def _draw_services(title: str, services: Sequence[ServiceStatus]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=True, padding=(0, 1))
+    table.add_column("SP", no_wrap=True)
+    table.add_column("status", ratio=4)
+    table.add_column("connection", ratio=3)
+    table.add_column("why", ratio=6, style="dim")
+    for service in services:
+        calls = f"\n{format_active_calls(service.calls)}" if service.calls else ""
+        table.add_row(
+            f"SP{service.sp}",
+            Text.assemble((service.status, _colour(service)), (calls, "cyan")),
+            Text(service.connection or "datagrams", style="" if service.connection else "dim"),
+            Text(service.decisions[-1] if service.decisions else ""),
+        )
+    return table
+
+
+def _colour(service: ServiceStatus) -> str:
+    if service.registered:
+        return "green"
+    return "yellow" if service.retry_in is None else "red"

@@ -1,0 +1,116 @@
+"""What a person sees of a running device: a live table where rich and a terminal are there, plain lines elsewhere.
+
+Knows `ServiceStatus` and steps of a story; knows no device, no clock of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TextIO
+
+from sipcore.status import ServiceStatus, format_active_calls
+
+StepState = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a story wants to see happen, and what was seen."""
+
+    title: str
+    state: StepState = "waiting"
+    detail: str = ""
+
+
+class Screen(Protocol):
+    """Where a running device is shown."""
+
+    def show(self, at: float, services: Sequence[ServiceStatus], steps: Sequence[Step] = ()) -> None:
+        """The state now; `at` is in seconds since the start."""
+        ...
+
+    def close(self) -> None:
+        """The last state stays readable."""
+        ...
+
+
+def open_screen(title: str, *, stream: TextIO | None = None) -> Screen:
+    """A live table on a terminal with rich installed, lines otherwise; on stdout unless `stream` is given."""
+    stream = sys.stdout if stream is None else stream
+    if stream.isatty() and importlib.util.find_spec("rich") is not None:
+        live: Screen = importlib.import_module("sipcore.cli.live").LiveScreen(title, stream)
+        return live
+    return PlainScreen(title, stream)
+
+
+class SilentScreen:
+    """Shows nothing: `--json` prints its object at the end."""
+
+    def show(self, at: float, services: Sequence[ServiceStatus], steps: Sequence[Step] = ()) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class PlainScreen:
+    """One line for each thing that changed, its reason indented below."""
+
+    def __init__(self, title: str, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown: dict[int, str] = {}
+        self._reasons: dict[int, str] = {}
+        self._steps: dict[str, Step] = {}
+        self._write(title)
+
+    def show(self, at: float, services: Sequence[ServiceStatus], steps: Sequence[Step] = ()) -> None:
+        for service in services:
+            self._show_service(at, service)
+        for step in steps:
+            self._show_step(at, step)
+
+    def close(self) -> None:
+        self._stream.flush()
+
+    def _show_service(self, at: float, service: ServiceStatus) -> None:
+        line = _without_countdown(service)
+        if self._shown.get(service.sp) != line:
+            self._shown[service.sp] = line
+            self._write(f"{at:6.2f}s  SP{service.sp}  {service_line(service)}")
+        reason = service.decisions[-1] if service.decisions else ""
+        if reason and self._reasons.get(service.sp) != reason:
+            self._reasons[service.sp] = reason
+            self._write(f"{'':14}{reason}")
+
+    def _show_step(self, at: float, step: Step) -> None:
+        known = self._steps.get(step.title)
+        self._steps[step.title] = step
+        if step.state != "waiting" and (known is None or known.state != step.state):
+            word = {"running": "now", "done": "done", "failed": "FAILED"}[step.state]
+            detail = f": {step.detail}" if step.detail else ""
+            self._write(f"{at:6.2f}s  {word:<6} {step.title}{detail}")
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def service_line(service: ServiceStatus) -> str:
+    """One service in one line: status, then calls and connection where there are any."""
+    parts = [service.status]
+    if service.calls:
+        parts.append(format_active_calls(service.calls))
+    if service.connection:
+        parts.append(service.connection)
+    return ", ".join(parts)
+
+
+def _without_countdown(service: ServiceStatus) -> str:
+    """What a line stands for: the same state a second later is no news."""
+    text = service_line(service)
+    for seconds, words in ((service.expires_in, "expire in {}s"), (service.retry_in, "retry in {}s")):
+        if seconds is not None:
+            text = text.replace(words.format(seconds), "")
+    return text.replace(f"({service.retry_in})", "")

@@ -1,0 +1,182 @@
+"""The default next hop of a user agent: RFC 3263 on the first Route or the Request-URI, with failover (SPEC D5, D8).
+
+Answers are cached for the time that DNS gave them; a hit is synchronous, inside
+the batch, a miss is a coroutine.  Locating itself is `policy.locate`, asking DNS
+the resolver's; this room joins them to connections.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sipcore._uri import Uri
+from sipcore.dialog import is_loose, route_uri
+from sipcore.errors import LocateError, TransportError
+from sipcore.outgoing import Hop, OutgoingRequest
+from sipcore.policy.decisions import Decision
+from sipcore.policy.locate import AddressType, Located, Site, Target, fresh_draw, literal_address, locate
+from sipcore.policy.questions import Answer, Failure
+from sipcore.resolver import drive
+
+if TYPE_CHECKING:
+    from sipcore.stack import UserAgent
+
+MAX_CACHED = 1_024
+DEAD_SECONDS = 30.0  # SPEC D8: how long an address that failed is passed over
+LARGE = 1_300  # octets, RFC 3261 section 18.1.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    located: Located
+    asked: tuple[Answer | Failure, ...]
+    valid_until: float
+
+
+class Rfc3263:
+    """A next hop for every request of one user agent; its `NextHop` function."""
+
+    def __init__(self, user_agent: UserAgent) -> None:
+        self._user_agent = user_agent
+        self._cache: OrderedDict[Site, _Found] = OrderedDict()
+        self._dead: dict[tuple[str, int, str], float] = {}
+
+    def __call__(self, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
+        site = self.site(outgoing)
+        found = self._cached(site)
+        if found is None:
+            return self._locate(site, outgoing)
+        targets = self._in_order(found.located.targets)
+        hop = self._now(targets, found, outgoing)
+        return hop if hop is not None else self._connect(targets, found, outgoing)
+
+    def site(self, outgoing: OutgoingRequest) -> Site:
+        """What is to be found: the first loose Route, else the Request-URI (RFC 3261 section 8.1.2)."""
+        text = outgoing.request_uri
+        if outgoing.routes:
+            first = route_uri(outgoing.routes[0])
+            text = first if is_loose(first) else text
+        uri = Uri(text)
+        if uri.scheme not in ("sip", "sips"):
+            raise LocateError(text, why=f"a {uri.scheme}: URI names no server", rule="RFC 3263 section 4")
+        host = uri.parameters.get("maddr") or uri.host
+        secure = uri.scheme == "sips"
+        literal = literal_address(host)
+        transport = self._transport(uri, secure=secure, settled=literal is not None or uri.port is not None)
+        if transport == "udp" and outgoing.size > LARGE and not uri.parameters.get("transport"):
+            transport = "tcp"
+        v6 = literal is not None and ":" in literal
+        return Site(
+            host,
+            uri.port,
+            transport=transport,
+            order="rfc3263",
+            address_types=("AAAA",) if v6 else self._address_types(),
+            secure=secure,
+        )
+
+    def _transport(self, uri: Uri, *, secure: bool, settled: bool) -> str | None:
+        """The transport that the URI fixes, or None when NAPTR may choose (RFC 3263 section 4.1)."""
+        named = (uri.parameters.get("transport") or "").lower()
+        if named:
+            return "tls" if secure and named == "tcp" else named
+        if secure:
+            return "tls"
+        return "udp" if settled else None
+
+    def _address_types(self) -> tuple[AddressType, ...]:
+        families = {":" in listener.host for listener in self._user_agent.listeners}
+        if families == {True}:
+            return ("AAAA",)
+        return ("A", "AAAA") if True in families else ("A",)
+
+    # cache and dead addresses
+
+    def _cached(self, site: Site) -> _Found | None:
+        found = self._cache.get(site)
+        if found is None or found.valid_until > self._user_agent.env.now():
+            return found
+        del self._cache[site]
+        return None
+
+    def _remember(self, site: Site, found: _Found) -> None:
+        self._cache[site] = found
+        while len(self._cache) > MAX_CACHED:
+            self._cache.popitem(last=False)
+
+    def _in_order(self, targets: Sequence[Target]) -> list[Target]:
+        """The targets without those that failed lately, unless all did (SPEC D8)."""
+        now = self._user_agent.env.now()
+        for key in [key for key, until in self._dead.items() if until <= now]:
+            del self._dead[key]
+        alive = [target for target in targets if _key(target) not in self._dead]
+        return alive or list(targets)
+
+    # from a target to a flow
+
+    async def _locate(self, site: Site, outgoing: OutgoingRequest) -> Hop:
+        env = self._user_agent.env
+        located, asked = await drive(locate(site, fresh_draw(env.random)), env.resolver)
+        found = _Found(located, tuple(asked), env.now() + located.ttl)
+        self._remember(site, found)
+        targets = self._in_order(located.targets)
+        return self._now(targets, found, outgoing) or await self._connect(targets, found, outgoing)
+
+    def _now(self, targets: list[Target], found: _Found, outgoing: OutgoingRequest) -> Hop | None:
+        """The hop to the first target, if that needs no connecting."""
+        target = targets[0]
+        if target.transport == "udp":
+            flow = self._user_agent.datagram_flow(target.address, target.port)
+        else:
+            flow = self._user_agent.connector.find(_connection(target))
+        return self._hop(flow, targets, found, outgoing) if flow else None
+
+    async def _connect(self, targets: list[Target], found: _Found, outgoing: OutgoingRequest) -> Hop:
+        """The hop to the first target that can be had."""
+        left = targets
+        while True:
+            try:
+                hop = self._now(left, found, outgoing)
+                if hop is not None:
+                    return hop
+                flow = await self._user_agent.connector.share(_connection(left[0]))
+                return self._hop(flow, left, found, outgoing)
+            except TransportError:
+                self._dead[_key(left[0])] = self._user_agent.env.now() + DEAD_SECONDS
+                if len(left) == 1:
+                    raise
+                left = left[1:]
+
+    def _hop(self, flow: int, targets: list[Target], found: _Found, outgoing: OutgoingRequest) -> Hop:
+        target = targets[0]
+        decision = Decision(
+            at=self._user_agent.env.now(),
+            subject=f"{outgoing.method} {outgoing.request_uri}",
+            why=found.located.why,
+            rule=found.located.rule,
+            questions=found.asked,
+            address=target.address,
+            port=target.port,
+            transport=target.transport,
+        )
+
+        def failover(_: str) -> Hop | Awaitable[Hop | None] | None:
+            self._dead[_key(target)] = self._user_agent.env.now() + DEAD_SECONDS
+            left = targets[1:]
+            if not left:
+                return None
+            return self._now(left, found, outgoing) or self._connect(left, found, outgoing)
+
+        return Hop(flow, target.transport, decision, failover if len(targets) > 1 else None)
+
+
+def _key(target: Target) -> tuple[str, int, str]:
+    return target.address, target.port, target.transport
+
+
+def _connection(target: Target) -> tuple[str, str, int, str]:
+    name = target.host_name if target.transport in ("tls", "wss") else ""
+    return target.transport, target.address, target.port, name

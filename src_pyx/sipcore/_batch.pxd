@@ -1,0 +1,57 @@
+"""Many datagrams a system call.  Knows descriptors and addresses; no SIP."""
+
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+from sipcore._connections cimport host_address
+
+
+cdef extern from "datagrams.h" nogil:
+    enum:
+        DATAGRAM_BATCH
+        DATAGRAM_ITEMS_MAX
+        DATAGRAM_KEEP_MAX
+    ctypedef struct datagram_item:
+        char *octets
+        uint32_t size
+        uint16_t slot
+        uint16_t is_truncated
+    ctypedef struct datagram_slot:
+        host_address remote
+        host_address arrived
+    ctypedef struct datagram_arena:
+        datagram_item items[2048]
+        datagram_slot slots[64]
+    ctypedef struct datagram_counters:
+        uint64_t received, received_octets, truncated, receive_calls
+        uint64_t sent, sent_octets, send_calls, segmented
+        uint64_t dropped, send_errors, receive_errors, icmp_errors, kept
+    ctypedef struct datagram_socket:
+        int fd
+        bint is_v6
+        bint is_wildcard
+        bint one_at_a_time
+        bint segments
+        bint coalesces
+        bint is_blocked
+        int count
+        datagram_counters counters
+
+
+# Memory to receive into; sockets that are read by one engine share one.
+cdef class ReceiveArena:
+    cdef datagram_arena arena
+
+
+cdef class DatagramSocket:
+    cdef datagram_socket socket
+    cdef readonly ReceiveArena arena
+
+    # Datagrams now in arena.items, 0: none waits.  Item i: octets, size; arena.slots[item.slot]: remote, and
+    # arrived, the address that it was sent to (sockets bound to a wildcard).  All of it lives until the
+    # next take into the same arena.
+    cdef int take(self) noexcept
+    # Queue a copy, sending what waits when a batch is full; `source` may be NULL.  False: dropped and counted.
+    cdef bint queue(self, const char *octets, Py_ssize_t size, const host_address *remote,
+                    const host_address *source) except -1
+    # Datagrams that still wait; then is_blocked() is true and flush is due when the descriptor is writable.
+    cdef int flush_queue(self) noexcept

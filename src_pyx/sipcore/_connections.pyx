@@ -1,0 +1,726 @@
+"""Who is connected: local addresses, flows, connections (RFC 3261 section 18, RFC 5923, RFC 5626).
+
+A flow is an integer, 0 is none: where octets came in and where the reply goes.  UDP
+over IPv4 names itself in it and is stored nowhere; streams and UDP over IPv6 have a row
+of 128 octets, found by a keyed hash that the far side cannot foresee (FAULTS 58).  A
+flow of a removed row is refused for ever.
+
+The table keeps its own counters and limits and says what to close; it never opens or
+closes anything.  Does not know: sockets, the clock, messages, transactions.
+"""
+
+import base64
+import hmac
+
+cimport cython
+from cpython.list cimport PyList_GET_ITEM
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from sipcore.errors import TransportError, UsageError
+
+
+cdef extern from "pool.h" nogil:
+    int pool_init(sip_pool *pool, size_t row_size)
+    void pool_free(sip_pool *pool)
+    void *pool_row(const sip_pool *pool, int32_t index)
+    void *pool_row_checked(const sip_pool *pool, int64_t index)
+    int32_t pool_next(const sip_pool *pool, int32_t index)
+    int32_t pool_take(sip_pool *pool)
+    void pool_give(sip_pool *pool, int32_t index)
+    size_t pool_octets(const sip_pool *pool)
+
+
+cdef extern from "table.h" nogil:
+    ctypedef struct sip_link:
+        pass
+    int table_init(sip_table *table, const sip_pool *pool, size_t link_at, uint32_t bits)
+    void table_free(sip_table *table)
+    int32_t table_first(const sip_table *table, uint32_t hash)
+    int32_t table_next(const sip_table *table, int32_t entry)
+    void table_add(sip_table *table, int32_t entry, uint32_t hash)
+    void table_remove(sip_table *table, int32_t entry)
+    size_t table_octets(const sip_table *table)
+
+
+cdef extern from "connection.h" nogil:
+    enum:
+        FLOW_SERIAL_AT
+        FLOW_INDEX_MASK
+        CONNECTION_BY_PORT
+        CONNECTION_BY_ALIAS
+        CONNECTION_LINK_AT
+        PEER_LINK_AT
+    uint64_t FLOW_SERIAL_MAX
+    ctypedef struct peer_row:
+        int32_t count
+        unsigned char prefix[16]
+    ctypedef struct connection_key:
+        unsigned char remote[16]
+        uint64_t identity
+        int32_t within
+        uint16_t port
+        uint16_t transport
+    int64_t flow_of_row(uint64_t serial, int32_t index)
+    connection_key connection_key_of(const connection_row *row, uint16_t port)
+    uint32_t connection_hash(sip_key key, const connection_key *of)
+    void idle_add(const sip_pool *pool, int32_t *oldest, int32_t index)
+    void idle_remove(const sip_pool *pool, int32_t *oldest, int32_t index)
+
+
+# Numbered as enum sip_transport.
+TRANSPORTS = ("", "udp", "tcp", "tls", "sctp", "ws", "wss")
+
+cdef enum:
+    UDP = 1
+    REACHED_MAX = 256           # addresses of the host told apart on one wildcard socket
+    KEY_SIZE = 16
+
+
+def keyed_hash(key: bytes, octets: bytes, /) -> int:
+    """SipHash-1-3 of `octets` under a key of 16 octets, an unsigned 64-bit number."""
+    if len(key) != KEY_SIZE:
+        raise UsageError(f"a key has {KEY_SIZE} octets, not {len(key)}")
+    return siphash13(siphash_key(<const char *>key), <const char *>octets, len(octets))
+
+
+cdef int read_address(host_address *address, str host, int port) except -1:
+    if address_parse(address, host.encode(), port) < 0:
+        raise UsageError(f"not a numeric address and port: {host!r}, {port}")
+    return 0
+
+
+cdef str host_text(const host_address *address):
+    cdef char text[ADDRESS_TEXT_SIZE]
+    address_format(address, text)
+    return text.decode("ascii")
+
+
+cdef str format_sent_by(str host, int port):
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+cdef void prefix_of(const host_address *address, unsigned char *prefix) noexcept:
+    """What counts as one far side: an IPv4 address, an IPv6 /64."""
+    address_octets(address, prefix)
+    if not address_is_v4(address):
+        memset(prefix + 8, 0, 8)
+
+
+@cython.final
+cdef class Local:
+    """One address that octets come to and leave from."""
+
+    def __repr__(self):
+        return f"<Local {self.transport} {format_sent_by(self.host, self.port)}{'' if self.is_open else ' closed'}>"
+
+
+@cython.final
+cdef class ConnectionTable:
+    """Local addresses, flows and connections; see the module's docstring.
+
+    `key`: 16 random octets for the hashes and the flow tokens.
+    """
+
+    def __cinit__(self, bytes key not None, *, int max_connections=1_000_000, int max_per_address=1_000,
+                  int max_datagram_flows=65_536):
+        if len(key) != KEY_SIZE:
+            raise UsageError(f"a key has {KEY_SIZE} octets, not {len(key)}")
+        self.key = siphash_key(<const char *>key)
+        self.token_key.k0 = siphash24(self.key, b"flow token 0", 12)
+        self.token_key.k1 = siphash24(self.key, b"flow token 1", 12)
+        self.locals_by_handle = {}
+        self.locals_by_index = []
+        self.writers = []
+        self.oldest_connection = self.oldest_datagram = -1
+        self.max_connections = max_connections
+        self.max_per_address = max_per_address
+        self.max_datagram_flows = max_datagram_flows
+        if (pool_init(&self.rows, sizeof(connection_row)) < 0 or pool_init(&self.peers, sizeof(peer_row)) < 0
+                or table_init(&self.by_key, &self.rows, CONNECTION_LINK_AT, 1) < 0
+                or table_init(&self.by_peer, &self.peers, PEER_LINK_AT, 0) < 0):
+            raise MemoryError
+
+    def __dealloc__(self):
+        table_free(&self.by_key)
+        table_free(&self.by_peer)
+        pool_free(&self.rows)
+        pool_free(&self.peers)
+
+    def __len__(self):
+        return self.connection_count
+
+    def __repr__(self):
+        return (f"<ConnectionTable {len(self.locals_by_handle)} local addresses, {self.connection_count} connections, "
+                f"{self.datagram_count} datagram flows>")
+
+    # ---- local addresses
+
+    cdef Local by_index(self, int index):
+        if index >= len(self.locals_by_index):
+            return None
+        return <Local>PyList_GET_ITEM(self.locals_by_index, index)
+
+    cdef Local local(self, int64_t handle):
+        return self.locals_by_handle.get(handle)
+
+    cdef Local next_local(self):
+        """An open Local with a handle and the index that was free for the longest time; None: all are in use."""
+        cdef Local local = Local.__new__(Local)
+        for _ in range(FLOW_LOCALS):
+            self.last_local += 1
+            local.index = <int>(self.last_local % FLOW_LOCALS)
+            if self.by_index(local.index) is None:
+                break
+        else:
+            return None
+        while len(self.locals_by_index) <= local.index:
+            self.locals_by_index.append(None)
+        local.handle = self.last_local
+        local.is_open = True
+        self.locals_by_index[local.index] = local
+        self.locals_by_handle[local.handle] = local
+        return local
+
+    def add_local(self, str transport not None, str host not None, int port, *, int user_agent, object sender=None,
+                  tuple advertise=None):
+        """Add a local address (numeric, port 1-65535); its handle.
+
+        `advertise`: (host, port) for Via and Contact where they differ from what is bound.
+        """
+        cdef host_address address
+        read_address(&address, host, port)
+        if port == 0 or transport.lower() not in TRANSPORTS[1:]:
+            raise UsageError(f"not a transport and bound port: {transport!r}, {port}")
+        cdef Local local = self.next_local()
+        if local is None:
+            raise UsageError(f"more than {FLOW_LOCALS} local addresses")
+        local.transport = transport.lower()
+        local.transport_number = TRANSPORTS.index(local.transport)
+        local.host, local.port = host, port
+        local.user_agent = user_agent
+        local.sender = sender
+        local.is_advertised = advertise is not None
+        local.sent_by = (format_sent_by(advertise[0], advertise[1]) if advertise is not None
+                         else format_sent_by(host, port))
+        local.address = address
+        local.is_v6 = ":" in host
+        address_clear(&local.source)
+        return local.handle
+
+    cdef Local local_reached(self, Local socket_local, const host_address *arrived):
+        cdef unsigned char octets[16]
+        cdef Local local = socket_local.reached_last
+        if address_size(arrived) == 0:
+            return socket_local
+        if local is not None and local.is_open and address_equal(&local.source, arrived):
+            return local
+        address_octets(arrived, octets)
+        if socket_local.children is None:
+            socket_local.children = {}
+        local = socket_local.children.get((<char *>octets)[:16])
+        if local is None:
+            local = self.next_local() if len(socket_local.children) < REACHED_MAX else None
+            if local is None:
+                return socket_local
+            self.become_child(local, socket_local, host_text(arrived))
+            local.source = arrived[0]
+            socket_local.children[(<char *>octets)[:16]] = local
+        socket_local.reached_last = local
+        return local
+
+    cdef int become_child(self, Local local, Local parent, str host) except -1:
+        local.transport, local.transport_number = parent.transport, parent.transport_number
+        local.host, local.port = host, parent.port
+        local.user_agent = parent.user_agent
+        local.sender = parent.sender
+        local.parent = parent
+        local.address = parent.address
+        local.is_v6 = parent.is_v6
+        local.is_advertised = parent.is_advertised
+        local.sent_by = parent.sent_by if parent.is_advertised else format_sent_by(host, parent.port)
+        return 0
+
+    cdef void free_index(self, Local local) noexcept:
+        if not local.is_open and local.row_count == 0:
+            self.locals_by_index[local.index] = None
+
+    cdef void close_local(self, Local local) noexcept:
+        local.is_open = False
+        self.locals_by_handle.pop(local.handle, None)
+        self.free_index(local)
+
+    def remove_local(self, int64_t handle):
+        """Remove a local address; the flows of its connections, which the caller may want to close.
+
+        Its datagram flows end at once; its connections live on until they are removed.
+        """
+        cdef Local local = self.local(handle), owner
+        cdef connection_row *row
+        cdef int32_t index = -1
+        cdef list to_close = []
+        if local is None:
+            return to_close
+        if local.children is not None:
+            for child in local.children.values():
+                self.close_local(child)
+        self.close_local(local)
+        while (index := pool_next(&self.rows, index + 1)) >= 0:
+            row = <connection_row *>pool_row(&self.rows, index)
+            owner = self.by_index(row.owner) if row.serial else None
+            if owner is None or (owner is not local and owner.parent is not local):
+                continue
+            if row.is_datagram:
+                self.drop(index)
+            else:
+                to_close.append(flow_of_row(row.serial, index))
+        return to_close
+
+    def local_at(self, int64_t handle):
+        """The Local of a handle, or None when it was removed."""
+        return self.local(handle)
+
+    def reached(self, int64_t handle, str host not None):
+        """The Local of address `host` on the wildcard datagram socket `handle`; its handle."""
+        cdef host_address arrived
+        cdef Local local = self.local(handle)
+        if local is None:
+            raise TransportError(f"local address {handle} was removed")
+        read_address(&arrived, host, 0)
+        return self.local_reached(local, &arrived).handle
+
+    # ---- rows
+
+    cdef int32_t index_of(self, int64_t flow) noexcept:
+        cdef int32_t index = <int32_t>(flow & FLOW_INDEX_MASK)
+        cdef connection_row *row
+        if flow_kind(flow) != FLOW_ROW:
+            return -1
+        row = <connection_row *>pool_row_checked(&self.rows, index)
+        if row == NULL or row.serial == 0 or flow_of_row(row.serial, index) != flow:
+            return -1
+        return index
+
+    cdef connection_row *row(self, int64_t flow) noexcept:
+        cdef int32_t index = self.index_of(flow)
+        return <connection_row *>pool_row(&self.rows, index) if index >= 0 else NULL
+
+    cdef void link(self, int32_t index, int which, uint16_t port) noexcept:
+        cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
+        cdef connection_key key = connection_key_of(row, port)
+        table_add(&self.by_key, index << 1 | which, connection_hash(self.key, &key))
+
+    cdef int32_t find_entry(self, const host_address *remote, uint8_t transport, int within,
+                            uint64_t identity) noexcept:
+        """The row that was linked last under this key, -1: none."""
+        cdef connection_key key
+        cdef connection_row *row
+        cdef int32_t entry
+        memset(&key, 0, sizeof(key))
+        address_octets(remote, key.remote)
+        key.identity, key.within, key.port, key.transport = identity, within, <uint16_t>address_port(remote), transport
+        entry = table_first(&self.by_key, connection_hash(self.key, &key))
+        while entry >= 0:
+            row = <connection_row *>pool_row(&self.rows, entry >> 1)
+            if (memcmp(row.remote, key.remote, 16) == 0 and row.transport == transport and row.within == within
+                    and key.port == (row.alias_port if entry & 1 else row.remote_port)
+                    and row.identity == identity and row.remote_scope == address_scope(remote)):
+                return entry >> 1
+            entry = table_next(&self.by_key, entry)
+        return -1
+
+    cdef int32_t *idle_ring(self, const connection_row *row) noexcept:
+        return &self.oldest_datagram if row.is_datagram else &self.oldest_connection
+
+    cdef int32_t take_row(self, Local local, const host_address *remote, int within, uint64_t identity,
+                          int64_t now_us) noexcept:
+        """A linked row, newest in the idle order; -1: no memory."""
+        cdef int32_t index = pool_take(&self.rows)
+        if index < 0:
+            return -1
+        cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
+        self.serial = self.serial + 1 if self.serial < FLOW_SERIAL_MAX else 1
+        row.serial = self.serial
+        address_octets(remote, row.remote)
+        row.remote_scope = address_scope(remote)
+        row.remote_port = <uint16_t>address_port(remote)
+        row.transport = local.transport_number
+        row.is_datagram = local.transport_number == UDP
+        row.owner, row.within, row.peer = local.index, within, -1
+        row.identity = identity
+        row.used_us = now_us
+        local.row_count += 1
+        self.link(index, CONNECTION_BY_PORT, row.remote_port)
+        idle_add(&self.rows, self.idle_ring(row), index)
+        return index
+
+    cdef void drop(self, int32_t index) noexcept:
+        cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
+        cdef Local local = self.by_index(row.owner)
+        table_remove(&self.by_key, index << 1)
+        if row.alias_port:
+            table_remove(&self.by_key, index << 1 | CONNECTION_BY_ALIAS)
+        if row.holds == 0:
+            idle_remove(&self.rows, self.idle_ring(row), index)
+        if row.is_datagram:
+            self.datagram_count -= 1
+        else:
+            self.connection_count -= 1
+            self.discount_peer(row.peer)
+        pool_give(&self.rows, index)
+        self.removed += 1
+        local.row_count -= 1
+        self.free_index(local)
+        self.drop_writer(index)
+
+    cdef void drop_writer(self, int32_t index) noexcept:
+        if index >= len(self.writers):
+            return
+        self.writers[index] = None
+        while self.writers and self.writers[len(self.writers) - 1] is None:
+            self.writers.pop()
+
+    # ---- datagram flows
+
+    cdef int64_t datagram_flow(self, Local local, const host_address *remote, int64_t now_us) noexcept:
+        cdef int32_t index
+        if local.transport_number != UDP or not local.is_open:
+            return 0
+        if address_is_v4(remote):
+            return flow_of_v4(local.index, address_v4(remote), <uint16_t>address_port(remote))
+        index = self.find_entry(remote, UDP, local.index, 0)
+        if index < 0:
+            if not self.make_datagram_room() or (index := self.take_row(local, remote, local.index, 0, now_us)) < 0:
+                self.refused_datagrams += 1
+                return 0
+            self.added += 1
+            self.datagram_count += 1
+        cdef int64_t flow = flow_of_row((<connection_row *>pool_row(&self.rows, index)).serial, index)
+        self.touch(flow, now_us)
+        return flow
+
+    cdef bint make_datagram_room(self) noexcept:
+        while self.datagram_count >= self.max_datagram_flows:
+            if self.oldest_datagram < 0:
+                return False
+            self.drop(self.oldest_datagram)
+            self.evicted += 1
+        return True
+
+    def flow_to(self, int64_t local, str host not None, int port, int64_t now_us=0):
+        """The flow from a UDP local address to a numeric address; 0 when no row can be had for it."""
+        cdef host_address remote
+        cdef Local source = self.local(local)
+        if source is None or source.transport_number != UDP:
+            raise TransportError(f"not an open UDP local address: {local}")
+        read_address(&remote, host, port)
+        return self.datagram_flow(source, &remote, now_us)
+
+    # ---- what a flow is
+
+    cdef bint is_datagram_flow(self, int64_t flow) noexcept:
+        cdef connection_row *row
+        if flow_kind(flow) == FLOW_DATAGRAM_V4:
+            return True
+        row = self.row(flow)
+        return row != NULL and row.is_datagram
+
+    cdef Local flow_local(self, int64_t flow):
+        cdef Local local
+        cdef connection_row *row
+        if flow_kind(flow) == FLOW_DATAGRAM_V4:
+            local = self.by_index(flow_local_index(flow))
+            return local if local is not None and local.is_open and local.transport_number == UDP else None
+        row = self.row(flow)
+        return self.by_index(row.owner) if row != NULL else None
+
+    cdef bint flow_remote(self, int64_t flow, host_address *remote) noexcept:
+        cdef Local local = self.flow_local(flow)
+        cdef connection_row *row
+        if local is None:
+            return False
+        if flow_kind(flow) == FLOW_DATAGRAM_V4:
+            address_set_v4(remote, flow_host(flow), flow_port(flow))
+        else:
+            row = self.row(flow)
+            address_from_octets(remote, row.remote, row.remote_scope, row.remote_port)
+        if local.is_v6 and local.transport_number == UDP:
+            address_map(remote)
+        return True
+
+    cdef object flow_writer(self, int64_t flow):
+        cdef int32_t index = self.index_of(flow)
+        return self.writers[index] if 0 <= index < len(self.writers) else None
+
+    def writer(self, int64_t flow):
+        """The writer of a connection; None for a datagram flow or one that has ended."""
+        return self.flow_writer(flow)
+
+    def flow_info(self, int64_t flow):
+        """(transport, local host, local port, remote host, remote port); TransportError for a flow that has ended."""
+        cdef host_address remote, own
+        cdef Local local = self.flow_local(flow)
+        cdef connection_row *row = self.row(flow)
+        if local is None or not self.flow_remote(flow, &remote):
+            raise TransportError(f"flow {flow} has ended")
+        if row == NULL or row.is_datagram:
+            return local.transport, local.host, local.port, host_text(&remote), address_port(&remote)
+        address_from_octets(&own, row.local, row.remote_scope, row.local_port)
+        return local.transport, host_text(&own), row.local_port, host_text(&remote), address_port(&remote)
+
+    def local_of(self, int64_t flow):
+        """The Local that a flow comes to; TransportError for a flow that has ended."""
+        cdef Local local = self.flow_local(flow)
+        if local is None:
+            raise TransportError(f"flow {flow} has ended")
+        return local
+
+    def last_used_us(self, int64_t flow):
+        """When a connection was touched or released last; TransportError for a flow without a row."""
+        cdef connection_row *row = self.row(flow)
+        if row == NULL:
+            raise TransportError(f"flow {flow} has no row")
+        return row.used_us
+
+    # ---- connections
+
+    cdef int64_t add_row(self, Local local, const host_address *local_address, const host_address *remote,
+                         object writer, uint64_t identity, bint accepted, int64_t now_us) except -1:
+        cdef connection_row *row
+        cdef int32_t index, peer
+        if local.transport_number == UDP:
+            raise UsageError("a connection of a UDP local address")
+        if self.connection_count >= self.max_connections:
+            self.refused_in_all += 1
+            return 0
+        peer = self.count_peer(remote)
+        if peer < 0:
+            raise MemoryError("no room for a connection")
+        if accepted and (<peer_row *>pool_row(&self.peers, peer)).count > self.max_per_address:
+            self.discount_peer(peer)
+            self.refused_by_address += 1
+            return 0
+        index = self.take_row(local, remote, local.user_agent, identity, now_us)
+        if index < 0:
+            self.discount_peer(peer)
+            raise MemoryError("no room for a connection")
+        row = <connection_row *>pool_row(&self.rows, index)
+        row.peer = peer
+        address_octets(local_address, row.local)
+        row.local_port = <uint16_t>address_port(local_address)
+        self.connection_count += 1
+        self.added += 1
+        while len(self.writers) <= index:
+            self.writers.append(None)
+        self.writers[index] = writer
+        return flow_of_row(row.serial, index)
+
+    def add(self, int64_t local, tuple local_address not None, tuple remote_address not None, object writer, *,
+            str identity not None="", bint accepted=True, int64_t now_us=0):
+        """Add a connection of a stream local address; its flow, or 0 when a limit refuses it.
+
+        Addresses are (numeric host, port).  `identity`: the name that the far side proved (TLS), so
+        that it is reused for that name alone.  `accepted`: the far side opened it.
+        """
+        cdef host_address own, remote
+        cdef Local owner = self.local(local)
+        if owner is None:
+            raise TransportError(f"local address {local} was removed")
+        read_address(&own, local_address[0], local_address[1])
+        read_address(&remote, remote_address[0], remote_address[1])
+        return self.add_row(owner, &own, &remote, writer, self.identity_of(identity), accepted, now_us)
+
+    cpdef bint remove(self, int64_t flow):
+        """Forget a connection or a datagram flow that has a row; False when there is none."""
+        cdef int32_t index = self.index_of(flow)
+        if index < 0:
+            return False
+        self.drop(index)
+        return True
+
+    # ---- what is in use, and what to close
+
+    cpdef void touch(self, int64_t flow, int64_t now_us) noexcept:
+        """The flow carried something: it becomes the newest in the idle order."""
+        cdef int32_t index = self.index_of(flow)
+        if index < 0:
+            return
+        cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
+        row.used_us = now_us
+        if row.holds == 0:
+            idle_remove(&self.rows, self.idle_ring(row), index)
+            idle_add(&self.rows, self.idle_ring(row), index)
+
+    cpdef bint hold(self, int64_t flow) noexcept:
+        """Keep the flow out of the idle order until it was released as often; False when it has ended.
+
+        A UDP flow over IPv4 is held by its local address alone.
+        """
+        cdef int32_t index = self.index_of(flow)
+        if index < 0:
+            return flow_kind(flow) == FLOW_DATAGRAM_V4 and self.flow_local(flow) is not None
+        cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
+        if row.holds == 0:
+            idle_remove(&self.rows, self.idle_ring(row), index)
+        row.holds += 1
+        return True
+
+    cpdef void release(self, int64_t flow, int64_t now_us) noexcept:
+        """Undo one hold."""
+        cdef int32_t index = self.index_of(flow)
+        if index < 0:
+            return
+        cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
+        if row.holds == 0:
+            return
+        row.holds -= 1
+        if row.holds == 0:
+            row.used_us = now_us
+            idle_add(&self.rows, self.idle_ring(row), index)
+
+    def idle(self, int64_t before_us, int room=64):
+        """Flows of connections that nobody holds and that carried nothing since, the idlest first: close them."""
+        cdef list flows = []
+        cdef connection_row *row
+        cdef int32_t index = self.oldest_connection
+        while index >= 0 and len(flows) < room:
+            row = <connection_row *>pool_row(&self.rows, index)
+            if row.used_us >= before_us:
+                break
+            flows.append(flow_of_row(row.serial, index))
+            index = row.newer if row.newer != self.oldest_connection else -1
+        return flows
+
+    def admit(self, str host not None, int64_t idle_before_us):
+        """Whether a connection from `host` may be accepted, and the flow to close for it first (0: none).
+
+        At the limit in all, a connection that was idle since `idle_before_us` makes room.
+        """
+        cdef host_address remote
+        cdef unsigned char prefix[16]
+        cdef int32_t peer
+        read_address(&remote, host, 0)
+        prefix_of(&remote, prefix)
+        peer = self.find_peer(prefix)
+        if peer >= 0 and (<peer_row *>pool_row(&self.peers, peer)).count >= self.max_per_address:
+            return False, 0
+        if self.connection_count < self.max_connections:
+            return True, 0
+        flows = self.idle(idle_before_us, 1)
+        return (True, flows[0]) if flows else (False, 0)
+
+    cdef int32_t find_peer(self, const unsigned char *prefix) noexcept:
+        cdef int32_t peer = table_first(&self.by_peer, <uint32_t>siphash13(self.key, prefix, 16))
+        while peer >= 0:
+            if memcmp((<peer_row *>pool_row(&self.peers, peer)).prefix, prefix, 16) == 0:
+                return peer
+            peer = table_next(&self.by_peer, peer)
+        return -1
+
+    cdef int32_t count_peer(self, const host_address *remote) noexcept:
+        """One more connection of an address; the row that counts it, -1: no memory."""
+        cdef unsigned char prefix[16]
+        cdef int32_t peer
+        prefix_of(remote, prefix)
+        peer = self.find_peer(prefix)
+        if peer < 0:
+            peer = pool_take(&self.peers)
+            if peer < 0:
+                return -1
+            memcpy((<peer_row *>pool_row(&self.peers, peer)).prefix, prefix, 16)
+            table_add(&self.by_peer, peer, <uint32_t>siphash13(self.key, prefix, 16))
+        (<peer_row *>pool_row(&self.peers, peer)).count += 1
+        return peer
+
+    cdef void discount_peer(self, int32_t peer) noexcept:
+        cdef peer_row *row = <peer_row *>pool_row(&self.peers, peer)
+        row.count -= 1
+        if row.count == 0:
+            table_remove(&self.by_peer, peer)
+            pool_give(&self.peers, peer)
+
+    # ---- reuse
+
+    cdef uint64_t identity_of(self, str identity):
+        cdef bytes name = identity.lower().encode()
+        return siphash13(self.key, <const char *>name, len(name)) | 1 if name else 0
+
+    cdef int64_t find_row(self, uint8_t transport, int user_agent, const host_address *remote,
+                          uint64_t identity) noexcept:
+        cdef int32_t index = self.find_entry(remote, transport, user_agent, identity)
+        return flow_of_row((<connection_row *>pool_row(&self.rows, index)).serial, index) if index >= 0 else 0
+
+    def find(self, str transport not None, int user_agent, str host not None, int port, str identity not None=""):
+        """The connection of a user agent to (host, port), or aliased to it, that came last; 0: none."""
+        cdef host_address remote
+        read_address(&remote, host, port)
+        if transport.lower() not in TRANSPORTS[2:]:
+            return 0
+        return self.find_row(TRANSPORTS.index(transport.lower()), user_agent, &remote, self.identity_of(identity))
+
+    cpdef bint set_alias(self, int64_t flow, int port) noexcept:
+        """Requests to `port` of the far side may use this connection too (RFC 5923 section 5); 0 takes it back.
+
+        A connection has one alias, the last.  False when the flow is no connection.
+        """
+        cdef int32_t index = self.index_of(flow)
+        cdef connection_row *row
+        if index < 0 or not 0 <= port <= 65535:
+            return False
+        row = <connection_row *>pool_row(&self.rows, index)
+        if row.is_datagram:
+            return False
+        if row.alias_port:
+            table_remove(&self.by_key, index << 1 | CONNECTION_BY_ALIAS)
+        row.alias_port = <uint16_t>port if port != row.remote_port else 0
+        if row.alias_port:
+            self.link(index, CONNECTION_BY_ALIAS, row.alias_port)
+        return True
+
+    cdef int64_t token_of(self, int64_t flow) noexcept:
+        return <int64_t>siphash24(self.token_key, &flow, sizeof(flow))
+
+    cpdef str flow_token(self, int64_t flow):
+        """A flow as 22 characters that a Record-Route or Path user part may hold (RFC 5626 section 5.2).
+
+        Authenticated by the table's key: nobody else can make one, and one of an ended flow is refused.
+        """
+        cdef bytes octets = flow.to_bytes(8, "big") + self.token_of(flow).to_bytes(8, "big", signed=True)
+        return base64.urlsafe_b64encode(octets)[:22].decode("ascii")
+
+    cpdef int64_t flow_of_token(self, str token):
+        """The flow that a token names; 0 for one that is not ours or whose flow has ended."""
+        cdef int64_t flow
+        cdef bytes octets
+        if len(token) != 22 or not token.isascii():
+            return 0
+        octets = base64.urlsafe_b64decode(token + "==")
+        if len(octets) != 16 or octets[0] >= 0x80:
+            return 0
+        flow = int.from_bytes(octets[:8], "big")
+        if not hmac.compare_digest(self.flow_token(flow), token) or self.flow_local(flow) is None:
+            return 0
+        return flow
+
+    # ---- counters
+
+    @property
+    def octets(self):
+        """Octets of memory that rows, counters of addresses and look-up hold."""
+        return (pool_octets(&self.rows) + pool_octets(&self.peers) + table_octets(&self.by_key)
+                + table_octets(&self.by_peer) + 8 * len(self.writers))
+
+    def stats(self):
+        """Live counts and totals, by name."""
+        return {
+            "locals": len(self.locals_by_handle),
+            "connections": self.connection_count,
+            "datagram_flows": self.datagram_count,
+            "addresses": self.peers.used,
+            "added": self.added,
+            "removed": self.removed,
+            "evicted": self.evicted,
+            "refused_in_all": self.refused_in_all,
+            "refused_by_address": self.refused_by_address,
+            "refused_datagrams": self.refused_datagrams,
+        }

@@ -1,0 +1,1 @@
+"""sipcore against real peers: Kamailio, SIPp, Knot DNS and tshark, on loopback."""

@@ -1,0 +1,237 @@
+"""Build the wheels: every architecture and CPython from one x86-64 machine, without containers.
+
+    python wheels/build.py [--architecture A ...] [--python V ...] [--out FOLDER]
+
+The compiled rooms are translated to C once; zig, a C compiler that carries every
+target's libc, compiles them against the headers of Debian's CPython for that
+target with glibc 2.17 as the baseline (manylinux2014).  Nothing here runs the
+target's interpreter.  Files are written in one order with one time stamp, so
+that two builds of one commit are the same octets; SHA256SUMS says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from setuptools import Distribution, Extension
+from setuptools.build_meta import build_sdist, prepare_metadata_for_build_wheel
+from wheel.wheelfile import WheelFile
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUILD = ROOT / "build"
+GLIBC = "2.17"
+COMMON_FLAGS = ["-O3", "-fwrapv", "-DNDEBUG", "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
+SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+"""The Debian release that carries a CPython; its headers are what is compiled against."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One machine type, by the names that wheels, Debian, compilers and CPython give it."""
+
+    wheel: str
+    debian: str
+    triple: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def platform_tag(self) -> str:
+        """The manylinux tag of the glibc baseline (PEP 600) with its older spelling (PEP 599)."""
+        return f"manylinux2014_{self.wheel}.manylinux_{GLIBC.replace('.', '_')}_{self.wheel}"
+
+
+ARCHITECTURES = {
+    one.wheel: one
+    for one in (
+        Architecture("x86_64", "amd64", "x86_64-linux-gnu"),
+        Architecture("aarch64", "arm64", "aarch64-linux-gnu"),
+        Architecture("armv7l", "armhf", "arm-linux-gnueabihf", ("-mcpu=generic+v7a+vfp3d16",)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One wheel: an architecture, a CPython, and whether it is bound to that version or to the stable ABI."""
+
+    architecture: Architecture
+    python: str
+    stable_abi: bool = False
+
+    @property
+    def interpreter_tag(self) -> str:
+        return "cp" + self.python.replace(".", "")
+
+    @property
+    def tag(self) -> str:
+        abi = "abi3" if self.stable_abi else self.interpreter_tag
+        return f"{self.interpreter_tag}-{abi}-{self.architecture.platform_tag}"
+
+    @property
+    def suffix(self) -> str:
+        if self.stable_abi:
+            return ".abi3.so"
+        return f".cpython-{self.python.replace('.', '')}-{self.architecture.triple}.so"
+
+    @property
+    def macros(self) -> list[str]:
+        if not self.stable_abi:
+            return []
+        major, minor = map(int, self.python.split("."))
+        return [f"-DPy_LIMITED_API=0x{major:02X}{minor:02X}0000", "-DCYTHON_LIMITED_API=1"]
+
+    @property
+    def included(self) -> list[str]:
+        """What is included before each translated room."""
+        return ["-include", str(HERE / "stable_abi.h")] if self.stable_abi else []
+
+
+def targets(architectures: list[str], pythons: list[str]) -> list[Target]:
+    """The wheels to build; the stable-ABI wheel is made against the oldest CPython."""
+    found = []
+    for name in architectures:
+        found += [Target(ARCHITECTURES[name], python) for python in pythons]
+        found.append(Target(ARCHITECTURES[name], min(SUITES), stable_abi=True))
+    return found
+
+
+def headers_of(target: Target) -> list[str]:
+    """Where the target's Python.h is; unpacked on first use."""
+    folder = BUILD / "roots" / f"{target.architecture.debian}-{target.python}"
+    command = [HERE / "fetch_root.sh", SUITES[target.python], target.python, target.architecture.debian, folder]
+    subprocess.run(command, check=True)
+    include = folder / "usr/include"
+    return [f"-I{include / f'python{target.python}'}", f"-I{include}"]
+
+
+def translated_rooms() -> list[Extension]:
+    """The extension modules of setup.py, their .pyx already translated to C."""
+    from distutils.core import run_setup  # noqa: PLC0415  (setuptools provides it once imported)
+
+    distribution: Distribution = run_setup("setup.py", script_args=["-q"], stop_after="init")
+    return list(distribution.ext_modules or [])
+
+
+def compile_room(room: Extension, target: Target, headers: list[str], folder: Path) -> Path:
+    """One extension module compiled and linked for `target`."""
+    out = folder / (room.name.replace(".", "/") + target.suffix)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{target.architecture.triple}.{GLIBC}"]
+    include = [f"-I{path}" for path in room.include_dirs]
+    flags = [*COMMON_FLAGS, *target.architecture.flags, *target.macros, *target.included]
+    subprocess.run([*compiler, *flags, *headers, *include, *room.sources, "-o", str(out)], check=True, cwd=ROOT)
+    return out
+
+
+def metadata(folder: Path) -> Path:
+    """The .dist-info folder that the build backend makes of pyproject.toml."""
+    return folder / prepare_metadata_for_build_wheel(str(folder))
+
+
+def python_files() -> list[Path]:
+    """What a wheel holds besides the compiled rooms."""
+    return sorted(path for path in (ROOT / "sipcore").rglob("*") if path.suffix in (".py", ".pyi", ".typed"))
+
+
+def build_record(target: Target, commit: str) -> str:
+    """The text of sipcore/__build__.py in this wheel."""
+    return (
+        '"""How this installation was built."""\n\n'
+        f"COMMIT = {commit!r}\n"
+        f"TAG = {target.tag!r}\n"
+        f"COMPILER = {compiler_version()!r}\n"
+        f"FLAGS = {' '.join([*COMMON_FLAGS[:3], *target.architecture.flags, *target.macros])!r}\n"
+        f"STABLE_ABI = {target.stable_abi!r}\n"
+    )
+
+
+def compiler_version() -> str:
+    """What compiled the rooms."""
+    told = subprocess.run([sys.executable, "-m", "ziglang", "version"], check=True, capture_output=True, text=True)
+    return f"zig cc {told.stdout.strip()}"
+
+
+def write_wheel(target: Target, compiled: list[Path], scratch: Path, info: Path, out: Path, commit: str) -> Path:
+    """Put one wheel together: Python files, compiled rooms, build record, metadata."""
+    name = info.name.removesuffix(".dist-info")
+    path = out / f"{name}-{target.tag}.whl"
+    path.unlink(missing_ok=True)
+    with WheelFile(path, "w") as wheel:
+        for file in python_files():
+            inside = file.relative_to(ROOT).as_posix()
+            if inside != "sipcore/__build__.py":
+                wheel.writestr(inside, file.read_bytes())
+        wheel.writestr("sipcore/__build__.py", build_record(target, commit))
+        for file in sorted(compiled):
+            wheel.writestr(file.relative_to(scratch).as_posix(), file.read_bytes())
+        wheel.writestr(f"{info.name}/WHEEL", wheel_metadata(target))
+        for file in sorted(info.rglob("*")):
+            if file.is_file() and file.name not in ("WHEEL", "RECORD"):
+                wheel.writestr(f"{info.name}/{file.relative_to(info).as_posix()}", file.read_bytes())
+    return path
+
+
+def wheel_metadata(target: Target) -> str:
+    """The WHEEL file (PEP 427)."""
+    interpreter, abi, platforms = target.tag.split("-")
+    tags = "".join(f"Tag: {interpreter}-{abi}-{platform}\n" for platform in platforms.split("."))
+    return f"Wheel-Version: 1.0\nGenerator: sipcore wheels/build.py\nRoot-Is-Purelib: false\n{tags}"
+
+
+def build_wheel(target: Target, rooms: list[Extension], info: Path, out: Path, commit: str) -> Path:
+    """One wheel, from translated C to the finished file."""
+    headers = headers_of(target)
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            compiled = list(pool.map(lambda room: compile_room(room, target, headers, scratch), rooms))
+        return write_wheel(target, compiled, scratch, info, out, commit)
+
+
+def git(*words: str) -> str:
+    """What git says of this checkout."""
+    return subprocess.run(["git", *words], check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+
+def write_sums(out: Path) -> None:
+    """SHA256SUMS over every wheel and source distribution in `out`."""
+    files = sorted(path for path in out.iterdir() if path.suffix in (".whl", ".gz"))
+    sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    (out / "SHA256SUMS").write_text(sums)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", action="append", choices=ARCHITECTURES, help="only these; default all")
+    parser.add_argument("--python", action="append", choices=SUITES, help="only these; default all")
+    parser.add_argument("--out", type=Path, default=HERE, help="where the wheels go (default: beside this file)")
+    parser.add_argument("--no-sdist", action="store_true", help="wheels only")
+    arguments = parser.parse_args()
+
+    os.chdir(ROOT)
+    commit = git("rev-parse", "HEAD")
+    os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")
+    out = arguments.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    rooms = translated_rooms()
+    with tempfile.TemporaryDirectory() as temporary:
+        info = metadata(Path(temporary))
+        for target in targets(arguments.architecture or list(ARCHITECTURES), arguments.python or list(SUITES)):
+            path = build_wheel(target, rooms, info, out, commit)
+            print(f"{path.stat().st_size // 1024:5d} KiB  {path.name}", flush=True)
+    if not arguments.no_sdist:
+        print("          ", build_sdist(str(out)))
+    write_sums(out)
+
+
+if __name__ == "__main__":
+    main()
