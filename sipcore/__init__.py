@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sipcore.device import Device
     from sipcore.dialog import Dialog
     from sipcore.outgoing import Challenged, ClientTransaction, Hop, OutgoingRequest
-    from sipcore.proxy import OutboundProxy
+    from sipcore.proxy import Proxy
     from sipcore.registrar import Registrar
     from sipcore.stack import Stack, UserAgent
 
@@ -55,7 +55,7 @@ __all__ = [
     "IncomingCall",
     "LocateError",
     "Message",
-    "OutboundProxy",
+    "Proxy",
     "OutgoingCall",
     "OutgoingRequest",
     "ParseError",
@@ -85,7 +85,7 @@ _ROOMS = {
     "sipcore.device": ("Device",),
     "sipcore.dialog": ("Dialog",),
     "sipcore.outgoing": ("Challenged", "ClientTransaction", "Hop", "OutgoingRequest"),
-    "sipcore.proxy": ("OutboundProxy",),
+    "sipcore.proxy": ("Proxy",),
     "sipcore.registrar": ("Registrar",),
     "sipcore.stack": ("Stack", "UserAgent"),
 }

@@ -177,7 +177,6 @@ class Engine(Responder):
     # timers of policy live in the engine's wheel (never in call_later)
     def start_timer(self, due: float, callback: Callable[[], None]) -> int: ...
     def cancel_timer(self, timer: int) -> bool: ...
-
     def stats(self) -> dict[str, int]:
         """Counters since the start (what came in, what became of it) and gauges (what lives)."""
     def close(self) -> None:

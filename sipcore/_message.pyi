@@ -1,73 +1,129 @@
 """SIP messages as their octets (RFC 3261 section 7): an index over what was received, values decoded when asked for."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, final
+from collections.abc import Iterable
+from typing import Any, final
 
-from sipcore.headers import Address, Via, CSeq  # frozen values, one file a header family
+from sipcore._fields import Address, CSeq, Via
+from sipcore._serialize import Change, Draft
 from sipcore._uri import Uri
 
 class Responder:
     """Who sends the responses to a request; the engine is one.  A parsed message that nobody received has none."""
 
 class Message:
-    version: str
-    flow: int  # where it came in; 0 for a message that was not received
-    headers: list[tuple[str, str]]
-    via: list[Via]
-    top_via: Via | None
-    from_: Address | None  # .display_name .uri .parameters .tag
-    to: Address | None
-    call_id: str | None
-    cseq: CSeq | None  # .number .method
-    contacts: list[Address]
-    routes: list[Address]  # Route
-    record_routes: list[Address]  # Record-Route
-    max_forwards: int | None
-    content_length: int | None
-    content_type: str | None
-    expires: int | None
-    body: bytes
-    def __bytes__(self) -> bytes: ...
+    """A SIP request or response as it was on the wire; immutable.  Two messages are equal when their octets are."""
+
+    flow: int
+    """Where it came in; 0 for a message that was not received."""
+    @property
+    def transaction(self) -> int:
+        """The engine's handle; 0 for none."""
+    @property
+    def responder(self) -> Responder | None: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """(name as written, value unfolded) of each line."""
+    @property
+    def via(self) -> list[Via]: ...
+    @property
+    def top_via(self) -> Via | None: ...
+    @property
+    def from_(self) -> Address | None: ...
+    @property
+    def to(self) -> Address | None: ...
+    @property
+    def call_id(self) -> str | None: ...
+    @property
+    def cseq(self) -> CSeq | None: ...
+    @property
+    def contacts(self) -> list[Address]:
+        """Every Contact value; `Contact: *` is none (message["Contact"] tells)."""
+    @property
+    def routes(self) -> list[Address]: ...
+    @property
+    def record_routes(self) -> list[Address]: ...
+    @property
+    def max_forwards(self) -> int | None: ...
+    @property
+    def expires(self) -> int | None: ...
+    @property
+    def content_length(self) -> int | None: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def body(self) -> bytes: ...
+    def get(self, name: str, default: Any = None) -> Any:
+        """The first line's value of a header, unfolded, in any spelling of its name; `default` without one."""
+    def get_lines(self, name: str) -> list[str]:
+        """The value of every line of a header, unfolded, comma lists whole."""
+    def get_all(self, name: str) -> list[str]:
+        """Every value of a header, unfolded; comma lists are split where the header allows lists."""
+    def typed(self, name: str) -> Any:
+        """The value of a header as sipcore.headers types it, decoded once; ParseError when malformed."""
+    def edit(self) -> Editor: ...
+    def diff(self, other: Message) -> list[Change]: ...
     def __getitem__(self, name: str) -> str: ...
     def __contains__(self, name: str) -> bool: ...
-    def get(self, name: str, default: Any = None) -> Any: ...
-    def get_all(self, name: str) -> list[str]: ...  # comma lists split where the header allows lists
-    def edit(self) -> Editor: ...
+    def __bytes__(self) -> bytes: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Request(Message):
-    method: str
-    request_uri: Uri
-    responder: Responder | None
-    transaction: int  # the engine's handle; 0 for none
+    @property
+    def method(self) -> str: ...
+    @property
+    def request_uri(self) -> Uri: ...
     def reply(
         self,
         status_code: int,
         reason_phrase: str | None = None,
         *,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
-    ) -> None: ...
+    ) -> None:
+        """Send a response.  UsageError for a request that nobody received."""
 
 @final
 class Response(Message):
-    status_code: int
-    reason_phrase: str
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def reason_phrase(self) -> str: ...
+
+def parse(
+    data: bytes | bytearray | memoryview,
+    *,
+    max_size: int = 131072,
+    max_head_size: int = 65535,
+    max_headers: int = 2048,
+    max_header_size: int = 16384,
+    max_name_size: int = 128,
+    max_parameters: int = 128,
+) -> Request | Response:
+    """The message in one datagram, or one framed message of a stream; ParseError if it is none.
+
+    Top Via, From, To, Call-ID, CSeq and Content-Length are checked here; other typed attributes are when read.  Octets
+    after the body that Content-Length announces are noise and not part of the message (RFC 4475 section 3.1.1.8).
+    """
+
+def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
+    """What can be read of octets that `parse` refuses, for a log or an answer; None without a start line."""
 
 @final
-class Editor:
-    def add(self, name: str, value: str) -> Editor: ...  # at the end of the headers
-    def insert(self, name: str, value: str) -> Editor: ...  # at the top
-    def replace(self, name: str, value: str) -> Editor: ...
-    def remove(self, name: str) -> Editor: ...
-    def remove_first(self, name: str) -> Editor: ...  # the first value (the top Via, the first Route)
-    def set_request_uri(self, uri: str) -> Editor: ...
-    def set_body(self, body: bytes, content_type: str | None = None) -> Editor: ...
-    def build(self) -> Request | Response: ...
+class Editor(Draft):
+    """A draft that becomes a message: every change returns the editor, `build` gives the message."""
 
-def parse(data: bytes | bytearray | memoryview) -> Request | Response: ...
-def build_request(method: str, request_uri: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> Request:
-    """Content-Length is added; CR, LF or NUL in any text is a UsageError."""
+    def __init__(self, message: Message) -> None: ...
+    def build(self) -> Request | Response:
+        """The new message; UsageError if it is none."""
+
+def build_request(
+    method: str, request_uri: Uri | str, headers: Iterable[tuple[str, str]], body: bytes = b""
+) -> Request:
+    """A request from (name, value) pairs.  Content-Length is added; what makes no SIP message is a UsageError."""
 
 def build_response(
     request: Request,
@@ -75,6 +131,7 @@ def build_response(
     reason_phrase: str | None = None,
     *,
     to_tag: str | None = None,
-    headers: Sequence[tuple[str, str]] = (),
+    headers: Iterable[tuple[str, str]] = (),
     body: bytes = b"",
-) -> Response: ...
+) -> Response:
+    """The response to a request (RFC 3261 section 8.2.6), Record-Route copied where it makes a dialog (12.1.1)."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from sipcore._batch import DatagramSocket
+from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
 from sipcore.streams import OnLost, StreamConnection, StreamTable
@@ -66,6 +66,7 @@ class AsyncioEnv:
         self.random: random.Random = random.SystemRandom()
         self.now = self.loop.time
         self.connections = StreamTable()
+        self.arena = ReceiveArena()
         self._resolver = resolver
         self._name_servers = tuple(name_servers)
 
@@ -145,9 +146,11 @@ class AsyncioEnv:
         def _accept(remote_host: str) -> bool:
             return (accept is None or accept(remote_host)) and self.connections.admits(remote_host, bounds)
 
-        handshake = {"ssl_handshake_timeout": bounds.connect_timeout} if ssl is not None else {}
+        handshake = bounds.connect_timeout if ssl is not None else None
         try:
-            server = await self.loop.create_server(accepted, sock=sock, ssl=ssl, backlog=BACKLOG, **handshake)
+            server = await self.loop.create_server(
+                accepted, sock=sock, ssl=ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
         except OSError as error:
             sock.close()
             engine.remove_local(local)
@@ -230,7 +233,7 @@ class _DatagramListener:
         self._loop = env.loop
         self._driver = driver
         self._socket = sock
-        self._batch = DatagramSocket(sock.fileno())
+        self._batch = DatagramSocket(sock.fileno(), arena=env.arena)
         self.local = driver.engine.add_local(
             "udp",
             self.host,
@@ -241,6 +244,7 @@ class _DatagramListener:
         )
         self._open = True
         self._writing = False
+        driver.after_flush.append(self._flushed)
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def close(self) -> None:
@@ -250,7 +254,9 @@ class _DatagramListener:
         self._loop.remove_reader(self._socket.fileno())
         if self._writing:
             self._loop.remove_writer(self._socket.fileno())
+        self._driver.after_flush.remove(self._flushed)
         self._driver.engine.remove_local(self.local)
+        self._batch.detach()
         self._socket.close()
 
     def _readable(self) -> None:
@@ -259,6 +265,18 @@ class _DatagramListener:
             driver.engine.receive_batch(self._batch, self.local, driver.now())
         finally:
             driver.after_batch()
+
+    def _flushed(self) -> None:
+        """What the kernel did not take waits in the socket's bounded queue until it is writable."""
+        if self._batch.blocked and not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        self._batch.flush()
+        if not self._batch.blocked:
+            self._writing = False
+            self._loop.remove_writer(self._socket.fileno())
 
 
 class _StreamListener:

@@ -19,7 +19,7 @@ logger = logging.getLogger("sipcore.driver")
 class LoopDriver:
     """The engine's clock and alarm on an asyncio loop (see `env.Driver`)."""
 
-    __slots__ = ("_alarm", "_alarm_at", "_loop", "_woken", "closed", "engine", "now")
+    __slots__ = ("_alarm", "_alarm_at", "_loop", "_woken", "after_flush", "closed", "engine", "now")
 
     def __init__(self, env: Env) -> None:
         self._loop = env.loop
@@ -28,6 +28,7 @@ class LoopDriver:
         self._alarm_at = 0.0
         self._woken = False
         self.closed = False
+        self.after_flush: list[Callable[[], None]] = []
         self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake, clock=env.now)
 
     def after_batch(self) -> None:
@@ -37,6 +38,8 @@ class LoopDriver:
         if engine.in_batch:
             return
         engine.flush()
+        for look in self.after_flush:
+            look()
         due = engine.next_timer()
         if due is None or self.closed:
             return

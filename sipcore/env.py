@@ -51,6 +51,9 @@ class Resolver(Protocol):
 class Driver(Protocol):
     """What joins one engine to the world: a world hands octets to `engine`, then calls `after_batch`."""
 
+    after_flush: list[Callable[[], None]]
+    """Called after each flush: who has to look whether everything was taken."""
+
     @property
     def engine(self) -> Engine: ...
 

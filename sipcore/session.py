@@ -72,7 +72,7 @@ class Call:
         self._handlers[method] = handler
         return handler
 
-    def request(
+    def send(
         self,
         method: str,
         *,
@@ -88,7 +88,7 @@ class Call:
 
     async def info(self, body: bytes, content_type: str, *, headers: Headers = ()) -> Response:
         """INFO (RFC 6086)."""
-        return await self.request("INFO", headers=headers, body=body, content_type=content_type)
+        return await self.send("INFO", headers=headers, body=body, content_type=content_type)
 
     async def reinvite(self, body: bytes = b"", content_type: str = SDP, *, headers: Headers = ()) -> Response:
         """Change the session (RFC 3261 section 14.1); a 2xx is acknowledged here.  Returns the final response."""
@@ -276,7 +276,7 @@ class Call:
             if request.method == "INVITE":
                 response = await leg.reinvite(request.body, headers=headers, content_type="")
             else:
-                response = await leg.request(request.method, headers=headers, body=request.body)
+                response = await leg.send(request.method, headers=headers, body=request.body)
         except TransactionTimeout:
             request.reply(408)
         except (SipError, OSError):

@@ -99,9 +99,10 @@ class Network:
 
     def kill(self, host: str) -> None:
         """The host's processes end: its sockets are gone, its connections are reset."""
-        for table in (self._datagrams, self._listeners):
-            for address in [address for address in table if address[0] == host]:
-                del table[address]  # type: ignore[attr-defined]
+        for address in [address for address in self._datagrams if address[0] == host]:
+            del self._datagrams[address]
+        for address in [address for address in self._listeners if address[0] == host]:
+            del self._listeners[address]
         self.cut_streams(host)
 
     def cut_streams(self, host: str, port: int | None = None) -> int:

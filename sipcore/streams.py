@@ -63,12 +63,15 @@ class StreamConnection:
             keep = driver.engine.receive_stream(data, self.flow, driver.now())
         finally:
             driver.after_batch()
-            if self.reason:
-                pass
-            elif not keep:
-                self.end("the far side sent what is no SIP", abort=False)
-            else:
-                self._watch_message()
+            self._after(keep=keep)
+
+    def _after(self, *, keep: bool) -> None:
+        if self.reason:
+            return
+        if keep:
+            self._watch_message()
+        else:
+            self.end("the far side sent what is no SIP", abort=False)
 
     def end(self, reason: str, *, abort: bool = True) -> None:
         """End the connection from here; the engine and the owner hear of it at once, and once."""

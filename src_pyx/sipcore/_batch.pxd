@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from sipcore._connections cimport sip_address
+from sipcore._connections cimport host_address
 
 
 cdef extern from "datagrams.h" nogil:
@@ -16,8 +16,8 @@ cdef extern from "datagrams.h" nogil:
         uint16_t slot
         uint16_t is_truncated
     ctypedef struct datagram_slot:
-        sip_address remote
-        sip_address arrived
+        host_address remote
+        host_address arrived
     ctypedef struct datagram_arena:
         datagram_item items[2048]
         datagram_slot slots[64]
@@ -51,7 +51,7 @@ cdef class DatagramSocket:
     # next take into the same arena.
     cdef int take(self) noexcept
     # Queue a copy, sending what waits when a batch is full; `source` may be NULL.  False: dropped and counted.
-    cdef bint queue(self, const char *octets, Py_ssize_t size, const sip_address *remote,
-                    const sip_address *source) except -1
+    cdef bint queue(self, const char *octets, Py_ssize_t size, const host_address *remote,
+                    const host_address *source) except -1
     # Datagrams that still wait; then is_blocked() is true and flush is due when the descriptor is writable.
     cdef int flush_queue(self) noexcept

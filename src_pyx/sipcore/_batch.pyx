@@ -15,7 +15,7 @@ cimport cython
 from libc.string cimport memset
 
 from sipcore._connections cimport (
-    ADDRESS_TEXT_SIZE, address_format, address_map, address_parse, address_port, address_size, sip_address,
+    ADDRESS_TEXT_SIZE, address_format, address_map, address_parse, address_port, address_size, host_address,
 )
 
 from sipcore.errors import TransportError, UsageError
@@ -28,8 +28,8 @@ cdef extern from "datagrams.h" nogil:
     void datagram_socket_free(datagram_socket *socket)
     int datagram_receive(datagram_socket *socket, datagram_arena *arena)
     bint datagram_is_full(const datagram_socket *socket, size_t size)
-    int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const sip_address *remote,
-                       const sip_address *source)
+    int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const host_address *remote,
+                       const host_address *source)
     int datagram_flush(datagram_socket *socket)
 
 
@@ -105,8 +105,8 @@ cdef class DatagramSocket:
             count = datagram_receive(&self.socket, &self.arena.arena)
         return count
 
-    cdef bint queue(self, const char *octets, Py_ssize_t size, const sip_address *remote,
-                    const sip_address *source) except -1:
+    cdef bint queue(self, const char *octets, Py_ssize_t size, const host_address *remote,
+                    const host_address *source) except -1:
         cdef int result
         if datagram_is_full(&self.socket, size):
             self.flush_queue()
@@ -127,7 +127,7 @@ cdef class DatagramSocket:
         """Up to 64 datagrams that wait, more with UDP_GRO: a list of (octets, host, port)."""
         cdef list received = []
         cdef datagram_item *item
-        cdef sip_address *remote
+        cdef host_address *remote
         cdef char text[ADDRESS_TEXT_SIZE]
         cdef int count = self.take(), i
         for i in range(count):
@@ -149,7 +149,7 @@ cdef class DatagramSocket:
 
     def send_batch(self, list datagrams not None, str source=None):
         """Send (octets, numeric host, port) each, from the address `source` of the host if it is given."""
-        cdef sip_address remote, own
+        cdef host_address remote, own
         cdef bytes octets
         if source is not None and address_parse(&own, source.encode(), 0) < 0:
             raise UsageError(f"not a numeric address: {source!r}")

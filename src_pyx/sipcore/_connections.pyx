@@ -165,7 +165,7 @@ cdef class ConnectionTable:
         return self.locals_by_handle.get(handle)
 
     cdef Local next_local(self):
-        """An open Local with a handle and a free index, which was free for the longest time."""
+        """An open Local with a handle and the index that was free for the longest time; None: all are in use."""
         cdef Local local = Local.__new__(Local)
         for _ in range(FLOW_LOCALS):
             self.last_local += 1
@@ -173,7 +173,7 @@ cdef class ConnectionTable:
             if self.by_index(local.index) is None:
                 break
         else:
-            raise UsageError(f"more than {FLOW_LOCALS} local addresses")
+            return None
         while len(self.locals_by_index) <= local.index:
             self.locals_by_index.append(None)
         local.handle = self.last_local
@@ -193,6 +193,8 @@ cdef class ConnectionTable:
         if port == 0 or transport.lower() not in TRANSPORTS[1:]:
             raise UsageError(f"not a transport and bound port: {transport!r}, {port}")
         cdef Local local = self.next_local()
+        if local is None:
+            raise UsageError(f"more than {FLOW_LOCALS} local addresses")
         local.transport = transport.lower()
         local.transport_number = TRANSPORTS.index(local.transport)
         local.host, local.port = host, port
@@ -218,9 +220,9 @@ cdef class ConnectionTable:
             socket_local.children = {}
         local = socket_local.children.get((<char *>octets)[:16])
         if local is None:
-            if len(socket_local.children) >= REACHED_MAX:
+            local = self.next_local() if len(socket_local.children) < REACHED_MAX else None
+            if local is None:
                 return socket_local
-            local = self.next_local()
             self.become_child(local, socket_local, host_text(arrived))
             local.source = arrived[0]
             socket_local.children[(<char *>octets)[:16]] = local

@@ -12,7 +12,7 @@ Does not know: a clock, the loop, callbacks, what a tag means.
 """
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 
@@ -42,6 +42,8 @@ cdef enum:
 cdef inline int64_t tick_not_before(int64_t instant_us) noexcept nogil:
     if instant_us <= 0:
         return 0
+    if instant_us > INT64_MAX - TICK_US:
+        return INT64_MAX // TICK_US
     return instant_us // TICK_US + (instant_us % TICK_US != 0)
 
 

@@ -1,8 +1,9 @@
 """Rows of transactions, what identifies them, and the machines that move them (RFC 3261 section 17)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from sipcore._timers cimport TimerWheel
+from sipcore.scan cimport sip_index, sip_span
 
 
 cdef extern from "pool.h" nogil:
@@ -15,25 +16,6 @@ cdef extern from "siphash.h" nogil:
         uint64_t k0, k1
     sip_key siphash_key(const void *octets)
     uint64_t siphash13(sip_key key, const void *octets, size_t size)
-
-
-cdef extern from "scan.h" nogil:
-    ctypedef struct sip_span:
-        uint16_t at, size
-    ctypedef struct sip_index:
-        uint32_t cseq_number
-        uint16_t status_code
-        uint8_t method
-        uint8_t cseq_method
-        sip_span method_token
-        sip_span request_uri
-        sip_span top_via
-        sip_span sent_by
-        sip_span branch
-        sip_span from_tag
-        sip_span to_tag
-        sip_span call_id
-        sip_span cseq_method_token
 
 
 cdef extern from "transactions.h" nogil:
@@ -144,11 +126,13 @@ cdef class TransactionTable:
     cdef uint32_t transit(self, uint32_t index, int event, int64_t now_us) noexcept
     cdef int arm(self, uint32_t index) except -1
     cdef int64_t step(self, uint32_t index, int event, int64_t now_us) except -1
+    cdef bint heeds(self, uint32_t index, int event) noexcept
     cdef int start_deadline(self, uint32_t index, int event, int64_t due_us) except -1
     # time
     cdef uint32_t take_overdue(self, int64_t now_us) noexcept
     cdef int event_due(self, uint32_t index, int64_t now_us) noexcept
     cdef int64_t next_due_us(self) noexcept
+    cdef uint32_t oldest_finished(self, int64_t now_us) noexcept
     # the parts
     cdef void drop_references(self) noexcept
     cdef void release(self, transaction_row *row) noexcept

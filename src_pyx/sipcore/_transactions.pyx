@@ -54,13 +54,14 @@ cdef transaction_cell cells[TRANSACTION_MACHINES][TRANSACTION_STATES][TRANSACTIO
 cdef transaction_timer timers[TIMER_ROOM]
 cdef int timer_count = 0
 cdef uint32_t start_mask = 0
-cdef uint32_t t4_ms = machines.T4_MS
+cdef uint32_t timer_mask = STOP_TIMERS | STOP_RETRANSMISSION
+cdef uint32_t t2_ms = machines.T2_MS
 cdef uint32_t t1_64_ms = 64 * machines.T1_MS
 
 
 cdef int pack_machines() except -1:
     """Copy the four tables into `cells`, the timers into `timers`."""
-    global timer_count, start_mask
+    global timer_count, start_mask, timer_mask
     memset(cells, 0, sizeof(cells))
     for number, machine in enumerate(machines.MACHINES.values()):
         for (state, event), (next_state, actions) in machine.items():
@@ -72,6 +73,7 @@ cdef int pack_machines() except -1:
         )
         start_mask |= <uint32_t>action
         timer_count += 1
+    timer_mask |= start_mask
     return 0
 
 
@@ -354,9 +356,29 @@ cdef class TransactionTable:
     cdef int64_t step(self, uint32_t index, int event, int64_t now_us) except -1:
         """`transit` and `arm`."""
         cdef uint32_t actions = self.transit(index, event, now_us)
-        if actions:
+        if actions & timer_mask or (actions and self.row(index).state == STATE_TERMINATED):
             self.arm(index)
         return actions
+
+    cdef bint heeds(self, uint32_t index, int event) noexcept:
+        """Whether the row's state has a transition for the event."""
+        cdef transaction_row *row = self.row(index)
+        return cells[row.machine][row.state][event].known
+
+    cdef uint32_t oldest_finished(self, int64_t now_us) noexcept:
+        """A finished non-INVITE server transaction that no client should repeat any more: it ended two T2 ago."""
+        cdef uint32_t index = self.queue_head[<int>QUEUE_64_T1]
+        cdef transaction_row *row
+        cdef int looks = 4
+        while index != TRANSACTION_NONE and looks:
+            row = self.row(index)
+            if row.deadline_us - now_us > (t1_64_ms - 2 * t2_ms) * <int64_t>1000:
+                return TRANSACTION_NONE
+            if row.machine == NON_INVITE_SERVER:
+                return index
+            index = row.wait.link.next
+            looks -= 1
+        return TRANSACTION_NONE
 
     cdef int start_deadline(self, uint32_t index, int event, int64_t due_us) except -1:
         """Give the row a deadline that no transition started (RFC 3261 section 9.1: 64*T1 after a CANCEL)."""

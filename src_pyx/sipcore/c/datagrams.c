@@ -86,7 +86,7 @@ static int kernel_coalesces(int fd)
 
 int datagram_socket_init(datagram_socket *socket, int fd, int one_at_a_time, int segment, int coalesce)
 {
-    sip_address bound;
+    host_address bound;
     socklen_t length = sizeof bound;
     memset(socket, 0, sizeof *socket);
     memset(&bound, 0, sizeof bound);
@@ -253,8 +253,8 @@ static int make_room(datagram_socket *socket, size_t size)
     return 0;
 }
 
-int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const sip_address *remote,
-                   const sip_address *source)
+int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const host_address *remote,
+                   const host_address *source)
 {
     if (size > DATAGRAM_SIZE_MAX) {
         socket->counters.send_errors++;
@@ -311,7 +311,7 @@ static char *add_control(struct msghdr *message, char *at, int level, int type, 
     return at + CMSG_SPACE(size);
 }
 
-static char *add_source(const datagram_socket *socket, struct msghdr *message, char *at, const sip_address *source)
+static char *add_source(const datagram_socket *socket, struct msghdr *message, char *at, const host_address *source)
 {
     if (socket->is_v6) {
         struct in6_pktinfo info;

@@ -41,8 +41,8 @@ typedef struct {
 } datagram_item;
 
 typedef struct {
-    sip_address remote;
-    sip_address arrived;       /* the address that it was sent to; AF_UNSPEC: not asked for, or not told */
+    host_address remote;
+    host_address arrived;       /* the address that it was sent to; AF_UNSPEC: not asked for, or not told */
     char control[DATAGRAM_CONTROL_SIZE];
 } datagram_slot;
 
@@ -60,8 +60,8 @@ typedef struct {
 typedef struct {
     uint32_t at;               /* in datagram_queue.octets */
     uint32_t size;
-    sip_address remote;
-    sip_address source;        /* AF_UNSPEC: the kernel chooses */
+    host_address remote;
+    host_address source;        /* AF_UNSPEC: the kernel chooses */
 } datagram_out;
 
 typedef struct {
@@ -105,8 +105,8 @@ static inline int datagram_is_full(const datagram_socket *socket, size_t size)
 }
 
 /* Queue one datagram; 0, 1: dropped and counted, -1: no memory.  `source` may be NULL. */
-int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const sip_address *remote,
-                   const sip_address *source);
+int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const host_address *remote,
+                   const host_address *source);
 
 /* Datagrams that still wait (then is_blocked says so), 0: all gone. */
 int datagram_flush(datagram_socket *socket);

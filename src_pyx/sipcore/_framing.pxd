@@ -1,0 +1,36 @@
+from sipcore.scan cimport SIP_LINES_INLINE, sip_index, sip_limits, sip_line
+
+# What `next` found.
+cdef enum Frame:
+    FRAME_NONE                   # nothing whole: append more
+    FRAME_MESSAGE                # `octets`, `index` and `lines` tell it, until the next call
+    FRAME_PING                   # CRLFCRLF between messages, once for all of them in a row
+    FRAME_PONG                   # CRLF between messages
+    FRAME_FAULT                  # the stream is over; `index` holds what could be read, for an answer; told once
+
+
+cdef class StreamFramer:
+    cdef sip_limits limits
+    cdef char *buffer            # begin..end: received and not yet framed
+    cdef size_t begin
+    cdef size_t end
+    cdef size_t room
+    cdef size_t searched         # octets from begin on that hold no end of a head
+    cdef size_t wanted           # size of the message in progress once its head was seen, else 0
+    cdef bint is_after_pong      # a lone CRLF was told; a second one makes it a ping
+    cdef bint is_over            # a fault was found
+    cdef sip_line inline_lines[SIP_LINES_INLINE]
+    cdef sip_line *lines
+    cdef sip_index index
+    cdef readonly object error   # the ParseError that ended it, None until then
+    cdef readonly object failed  # what could be read of the message that ended it: Request, Response or None
+
+    # Without Python objects: append what came, then `next` until FRAME_NONE.  Nothing is appended after a fault.
+    cdef int append(self, const char *octets, size_t size) except -1
+    cdef Frame next(self, const char **octets) except? FRAME_FAULT
+
+    cdef Frame skip_line_ends(self) noexcept
+    cdef bint has_head(self) noexcept
+    cdef Frame scan(self) except? FRAME_FAULT
+    cdef int make_room(self, size_t size) except -1
+    cdef void free_lines(self) noexcept

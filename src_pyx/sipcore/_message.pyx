@@ -1,0 +1,563 @@
+# distutils: sources = src_pyx/sipcore/c/scan.c
+"""SIP messages as their octets (RFC 3261 section 7): an index over what was received, values decoded when asked for.
+
+Knows the grammar.  Does not know time, sockets, transactions or what a header means; headers that are read less often
+are typed by sipcore.headers.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy, memset
+
+from sipcore.scan cimport *
+from sipcore._fields cimport CSeq, address_view, new_cseq, via_view
+from sipcore._serialize cimport Draft, format_request, write_response
+from sipcore._text cimport span_text, text_of
+from sipcore._uri cimport Uri, unfold, uri_view
+
+from sipcore import constants
+from sipcore._serialize import diff
+from sipcore.errors import ParseError, UsageError
+
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+
+cdef tuple METHODS = ("", *constants.METHODS)
+cdef object parse_header = None          # sipcore.headers.parse_header, imported when first needed
+
+
+cdef object parse_error(int fault, size_t at):
+    return ParseError(sip_fault_reason(fault).decode(), at=at, status_hint=sip_fault_status(fault))
+
+
+@cython.no_gc
+cdef class Responder:
+    """Who sends the responses to a request; the engine is one.  A parsed message that nobody received has none."""
+
+    cdef int respond(self, Request request, int status_code, object reason_phrase, object headers,
+                     bytes body) except -1:
+        raise UsageError("this responder sends nothing")
+
+
+@cython.no_gc
+@cython.freelist(512)
+cdef class Message:
+    """A SIP request or response as it was on the wire; immutable.
+
+    Nothing is decoded until asked for.  The octets are never modified; every
+    offset in the index points into them.  Two messages are equal when their octets are.
+    """
+
+    def __cinit__(self):
+        self.octets = b""
+        self.lines = self.inline_lines
+
+    def __dealloc__(self):
+        if self.lines is not self.inline_lines:
+            PyMem_Free(self.lines)
+
+    # ---- lines
+
+    cdef Py_ssize_t next_line(self, int id, const char *name, size_t size, size_t start) noexcept:
+        """Number of the first line from `start` on with this header; -1 for none.  `name` counts if `id` is SIP_OTHER."""
+        cdef size_t i = start
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        if not self.index.present[id >> 6] >> (id & 63) & 1:
+            return -1
+        if start == 0 and 0 < id < SIP_FIRST_COUNT:
+            return self.index.first[id] - 1
+        while i < self.index.line_count:
+            if <int>(self.lines[i].id & SIP_ID_MASK) == id and (id != SIP_OTHER or same_name(
+                    octets + self.lines[i].name_at, self.lines[i].name_size, name, size)):
+                return i
+            i += 1
+        return -1
+
+    cdef str value_text(self, const sip_line *line):
+        cdef const char *value = PyBytes_AS_STRING(self.octets) + line.value_at
+        if line.id & SIP_FOLDED:
+            return unfold(value, line.value_size)
+        return text_of(value, line.value_size)
+
+    def get(self, name: str, default: object = None) -> object:
+        """The first line's value of a header, unfolded, in any spelling of its name; `default` without one."""
+        cdef Py_ssize_t size = 0
+        cdef const char *text = name_octets(name, &size)
+        cdef Py_ssize_t at = self.next_line(sip_header_id(text, size), text, size, 0)
+        return default if at < 0 else self.value_text(&self.lines[at])
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        cdef Py_ssize_t size = 0
+        cdef const char *text = name_octets(name, &size)
+        return self.next_line(sip_header_id(text, size), text, size, 0) >= 0
+
+    def get_lines(self, name: str) -> list[str]:
+        """The value of every line of a header, unfolded, comma lists whole."""
+        cdef Py_ssize_t size = 0
+        cdef const char *text = name_octets(name, &size)
+        cdef int id = sip_header_id(text, size)
+        cdef Py_ssize_t at = self.next_line(id, text, size, 0)
+        cdef list values = []
+        while at >= 0:
+            values.append(self.value_text(&self.lines[at]))
+            at = self.next_line(id, text, size, at + 1)
+        return values
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of a header, unfolded; comma lists are split where the header allows lists."""
+        cdef Py_ssize_t size = 0
+        cdef const char *text = name_octets(name, &size)
+        cdef list values = []
+        if not sip_header_has_list(sip_header_id(text, size)):
+            return self.get_lines(name)
+        for line in self.get_lines(name):
+            split_list(line.encode("utf-8", "surrogateescape"), values)
+        return values
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """(name as written, value unfolded) of each line."""
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        cdef sip_line *line
+        cdef list pairs = []
+        cdef size_t i
+        for i in range(self.index.line_count):
+            line = &self.lines[i]
+            pairs.append((text_of(octets + line.name_at, line.name_size), self.value_text(line)))
+        return pairs
+
+    # ---- typed values
+
+    cdef object address(self, int id):
+        """The only value of From or To, None when absent."""
+        cdef Py_ssize_t at = self.next_line(id, NULL, 0, 0)
+        cdef size_t end, stop = 0
+        if at < 0:
+            return None
+        end = <size_t>self.lines[at].value_at + self.lines[at].value_size
+        address = address_view(self.octets, self.lines[at].value_at, end, sip_default_limits.parameter_count, &stop)
+        if stop != end:
+            raise ParseError("more than one value", at=stop)
+        return address
+
+    cdef tuple addresses(self, int id):
+        """Every value of a header of addresses, decoded once."""
+        cdef Py_ssize_t at = self.next_line(id, NULL, 0, 0)
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        cdef size_t begin, end, stop = 0
+        cdef list values = []
+        if self._values is None:
+            self._values = {}
+        known = self._values.get(id)
+        if known is not None:
+            return <tuple>known
+        while at >= 0:
+            begin = self.lines[at].value_at
+            end = begin + self.lines[at].value_size
+            if not (id == SIP_CONTACT and end - begin == 1 and octets[begin] == c"*"):
+                while True:
+                    values.append(address_view(self.octets, begin, end, sip_default_limits.parameter_count, &stop))
+                    begin = stop + 1
+                    if stop == end:
+                        break
+            at = self.next_line(id, NULL, 0, at + 1)
+        self._values[id] = result = tuple(values)
+        return result
+
+    cdef object number(self, int id, int64_t maximum):
+        """The value of a header that is one number; None when absent, ParseError when malformed or too large."""
+        cdef Py_ssize_t at = self.next_line(id, NULL, 0, 0)
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        cdef int64_t number
+        if at < 0:
+            return None
+        number = sip_parse_number(octets + self.lines[at].value_at, self.lines[at].value_size, maximum)
+        if number < 0:
+            raise ParseError(f"malformed {sip_header_name(id).text.decode()}", at=self.lines[at].value_at)
+        return number
+
+    def typed(self, name: str) -> object:
+        """The value of a header as sipcore.headers types it, decoded once.
+
+        None (or an empty tuple for a header of many values) when absent, ParseError when malformed, KeyError for a
+        header that has no type.
+        """
+        global parse_header
+        if self._values is None:
+            self._values = {}
+        if name in self._values:
+            return self._values[name]
+        if parse_header is None:
+            from sipcore.headers import parse_header
+        self._values[name] = value = parse_header(name, self.get_lines(name))
+        return value
+
+    @property
+    def version(self) -> str:
+        """The SIP version of the start line."""
+        cdef sip_span span = self.index.method_token
+        cdef str start_line
+        if self.index.status_code:
+            return span_text(self.octets, span)
+        start_line = self.octets.split(b"\r\n", 1)[0].decode("utf-8", "surrogateescape")
+        return start_line.rpartition(" ")[2]
+
+    @property
+    def via(self) -> list:
+        """Every Via value, top first."""
+        cdef Py_ssize_t at = self.next_line(SIP_VIA, NULL, 0, 0)
+        cdef size_t begin, end, stop = 0
+        cdef list values = []
+        if self._values is None:
+            self._values = {}
+        known = self._values.get(SIP_VIA)
+        if known is not None:
+            return list(known)
+        while at >= 0:
+            begin = self.lines[at].value_at
+            end = begin + self.lines[at].value_size
+            while True:
+                values.append(via_view(self.octets, begin, end, sip_default_limits.parameter_count, &stop))
+                begin = stop + 1
+                if stop == end:
+                    break
+            at = self.next_line(SIP_VIA, NULL, 0, at + 1)
+        self._values[SIP_VIA] = tuple(values)
+        return values
+
+    @property
+    def top_via(self):
+        """The first Via value, None when there is no Via."""
+        cdef Py_ssize_t at
+        cdef size_t begin, stop = 0
+        if self._top_via is None:
+            at = self.next_line(SIP_VIA, NULL, 0, 0)
+            if at >= 0:
+                begin = self.lines[at].value_at
+                self._top_via = via_view(self.octets, begin, begin + self.lines[at].value_size,
+                                         sip_default_limits.parameter_count, &stop)
+        return self._top_via
+
+    @property
+    def from_(self):
+        if self._from is None:
+            self._from = self.address(SIP_FROM)
+        return self._from
+
+    @property
+    def to(self):
+        if self._to is None:
+            self._to = self.address(SIP_TO)
+        return self._to
+
+    @property
+    def call_id(self) -> str | None:
+        if self._call_id is None and self.index.call_id.size:
+            self._call_id = span_text(self.octets, self.index.call_id)
+        return self._call_id
+
+    @property
+    def cseq(self):
+        cdef sip_span method = self.index.cseq_method_token
+        if self._cseq is None and method.size:
+            self._cseq = new_cseq(self.index.cseq_number, method_text(self.octets, self.index.cseq_method, method))
+        return self._cseq
+
+    @property
+    def contacts(self) -> list:
+        """Every Contact value; `Contact: *` is none (message["Contact"] tells)."""
+        return list(self.addresses(SIP_CONTACT))
+
+    @property
+    def routes(self) -> list:
+        return list(self.addresses(SIP_ROUTE))
+
+    @property
+    def record_routes(self) -> list:
+        return list(self.addresses(SIP_RECORD_ROUTE))
+
+    @property
+    def max_forwards(self) -> int | None:
+        """0 to 255 (RFC 3261 section 20.22)."""
+        return self.number(SIP_MAX_FORWARDS, 255)
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds, below 2**32 (RFC 3261 section 20.19)."""
+        return self.number(SIP_EXPIRES, 0xFFFFFFFF)
+
+    @property
+    def content_length(self) -> int | None:
+        """As sent; None when absent."""
+        return self.number(SIP_CONTENT_LENGTH, 0x7FFFFFFF)
+
+    @property
+    def content_type(self) -> str | None:
+        """As sent, unfolded."""
+        return self.get("Content-Type")
+
+    @property
+    def body(self) -> bytes:
+        cdef size_t size = PyBytes_GET_SIZE(self.octets), at = self.index.body_at
+        if at == 0 or at >= size:
+            return b""
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets) + at, min(size - at, self.index.body_size))
+
+    # ---- the whole
+
+    def edit(self):
+        """An Editor that starts from this message."""
+        return Editor(self)
+
+    def diff(self, other: Message) -> list:
+        """What is different in `other`: Change values in the order of the lines, [] for equal messages."""
+        return diff(described(self), described(other))
+
+    def __bytes__(self) -> bytes:
+        return self.octets
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return self.octets == (<Message>other).octets
+
+    def __hash__(self) -> int:
+        return hash(self.octets)
+
+
+@cython.final
+@cython.no_gc
+cdef class Request(Message):
+    """A request (RFC 3261 section 7.1)."""
+
+    @property
+    def method(self) -> str:
+        return method_text(self.octets, self.index.method, self.index.method_token)
+
+    @property
+    def request_uri(self):
+        cdef sip_span span = self.index.request_uri
+        if self._request_uri is None:
+            self._request_uri = uri_view(self.octets, span.at, <size_t>span.at + span.size)
+        return self._request_uri
+
+    def reply(self, status_code: int, reason_phrase: str | None = None, *, headers=(), body: bytes = b"") -> None:
+        """Send a response; `headers` are (name, value) pairs.  UsageError for a request that nobody received."""
+        if self.responder is None:
+            raise UsageError("a request that was not received cannot be answered")
+        self.responder.respond(self, status_code, reason_phrase, headers, body)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.call_id} {span_text(self.octets, self.index.from_tag)}>"
+
+
+@cython.final
+@cython.no_gc
+cdef class Response(Message):
+    """A response (RFC 3261 section 7.2)."""
+
+    @property
+    def status_code(self) -> int:
+        return self.index.status_code
+
+    @property
+    def reason_phrase(self) -> str:
+        return span_text(self.octets, self.index.request_uri)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.index.status_code} {self.cseq} {self.call_id}>"
+
+
+cdef list described(Message message):
+    """Start line, headers and body as (name, value) pairs: what a difference is told in."""
+    line = message.octets.split(b"\r\n", 1)[0].decode("utf-8", "surrogateescape")
+    return [("", line), *message.headers, ("body", message.body.decode("utf-8", "backslashreplace"))]
+
+
+cdef str method_text(bytes octets, int method, sip_span token):
+    return <str>METHODS[method] if method else span_text(octets, token)
+
+
+cdef bint same_name(const char *mine, size_t my_size, const char *other, size_t other_size) noexcept:
+    """Whether two header names are equal in any case; both are tokens, or `other` is nothing found in a message."""
+    cdef size_t i
+    cdef char a, b
+    if my_size != other_size:
+        return False
+    for i in range(my_size):
+        a, b = mine[i], other[i]
+        if c"A" <= a <= c"Z":
+            a |= 0x20
+        if c"A" <= b <= c"Z":
+            b |= 0x20
+        if a != b:
+            return False
+    return True
+
+
+cdef const char *name_octets(object name, Py_ssize_t *size) except NULL:
+    """The octets of a header name; a name that is no ASCII text is that of no header."""
+    if not isinstance(name, str):
+        raise TypeError(f"a header name is str, not {type(name).__name__}")
+    if not (<str>name).isascii():
+        size[0] = 0
+        return ""
+    return PyUnicode_AsUTF8AndSize(name, size)
+
+
+cdef int split_list(bytes line, list values) except -1:
+    cdef const char *text = PyBytes_AS_STRING(line)
+    cdef size_t begin = 0, end = PyBytes_GET_SIZE(line), stop
+    while begin <= end:
+        stop = sip_list_value_end(text, begin, end)
+        value = text_of(text + begin, stop - begin).strip(" \t")
+        if value:
+            values.append(value)
+        begin = stop + 1
+    return 0
+
+
+cdef Message allocate(bint is_response):
+    if is_response:
+        return Response.__new__(Response)
+    return Request.__new__(Request)
+
+
+cdef int take_lines(Message message, const sip_line *lines, size_t count) except -1:
+    """Keep a copy of the lines: inline, or in an allocation of their own."""
+    if count > SIP_LINES_INLINE:
+        message.lines = <sip_line *>PyMem_Malloc(count * sizeof(sip_line))
+        if message.lines is NULL:
+            message.lines = message.inline_lines
+            raise MemoryError
+    memcpy(message.lines, lines, count * sizeof(sip_line))
+    return 0
+
+
+cdef Message message_from_scan(const char *octets, const sip_index *index, const sip_line *lines):
+    cdef Message message = allocate(index.status_code != 0)
+    message.octets = PyBytes_FromStringAndSize(octets, index.size)
+    take_lines(message, lines, index.line_count)
+    message.index = index[0]
+    return message
+
+
+cdef int scan_into(Message message, bytes octets, const sip_limits *limits) except? -1:
+    """Scan straight into the message; the result of sip_scan, more lines than fit inline being allocated."""
+    cdef const char *text = PyBytes_AS_STRING(octets)
+    cdef size_t size = PyBytes_GET_SIZE(octets), room
+    cdef int result = sip_scan(text, size, limits, message.inline_lines, SIP_LINES_INLINE, &message.index)
+    if result == SIP_MORE_LINES:
+        room = message.index.line_count
+        message.lines = <sip_line *>PyMem_Malloc(room * sizeof(sip_line))
+        if message.lines is NULL:
+            message.lines = message.inline_lines
+            memset(&message.index, 0, sizeof(message.index))
+            raise MemoryError
+        result = sip_scan(text, size, limits, message.lines, room, &message.index)
+    return result
+
+
+cdef Message message_from_bytes(bytes octets, const sip_limits *limits):
+    cdef const char *text = PyBytes_AS_STRING(octets)
+    cdef Message message = allocate(is_response(text, PyBytes_GET_SIZE(octets)))
+    if scan_into(message, octets, limits):
+        raise parse_error(message.index.fault, message.index.fault_at)
+    if message.index.size < PyBytes_GET_SIZE(octets):
+        octets = PyBytes_FromStringAndSize(text, message.index.size)
+    message.octets = octets
+    return message
+
+
+cdef inline bint is_response(const char *text, size_t size) noexcept:
+    return size >= 4 and text[3] == c"/" and (text[0] | 0x20) == c"s" and (text[1] | 0x20) == c"i" and (
+        text[2] | 0x20) == c"p"
+
+
+def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
+          uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
+          uint32_t max_parameters=128) -> Request | Response:
+    """The message in one datagram, or one framed message of a stream (RFC 3261 section 7).
+
+    Top Via, From, To, Call-ID, CSeq and Content-Length are checked here; other typed attributes are when read.  Octets
+    after the body that Content-Length announces are noise and not part of the message (RFC 4475 section 3.1.1.8).
+    ParseError otherwise; beyond a limit its `status_hint` is 513.
+    """
+    cdef sip_limits limits
+    limits.message_size = max_size
+    limits.head_size = min(max_head_size, <uint32_t>SIP_HEAD_MAX)
+    limits.line_count = max_headers
+    limits.line_size = max_header_size
+    limits.name_size = min(max_name_size, <uint32_t>255)
+    limits.parameter_count = max_parameters
+    limits.flags = 0
+    return message_from_bytes(data if type(data) is bytes else bytes(data), &limits)
+
+
+def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
+    """What can be read of octets that `parse` refuses, for a log or an answer; None without a start line.
+
+    The parts that are malformed are absent, or raise ParseError when read.
+    """
+    cdef bytes octets = bytes(data)
+    cdef Message message = allocate(is_response(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)))
+    scan_into(message, octets, &sip_default_limits)
+    if not message.index.method_token.size:
+        return None
+    message.octets = octets
+    return message
+
+
+# ---- writing
+
+cdef bytes format_response(Request request, int status_code, object reason_phrase, object headers, bytes body,
+                           object to_tag, const sip_source *source=NULL):
+    return write_response(PyBytes_AS_STRING(request.octets), &request.index, request.lines, status_code,
+                          reason_phrase, headers, body, to_tag, source)
+
+
+cdef Message built(bytes octets):
+    """The message in octets that were written here; what cannot be parsed was asked for wrongly."""
+    cdef sip_limits limits = sip_default_limits
+    limits.message_size = 0x7FFFFFFF
+    try:
+        return message_from_bytes(octets, &limits)
+    except ParseError as error:
+        raise UsageError(f"no SIP message: {error}") from error
+
+
+def build_request(method: str, request_uri: object, headers: object, body: bytes = b"") -> Request:
+    """A request from (name, value) pairs.  Content-Length is added; what makes no SIP message is a UsageError."""
+    return built(format_request(method, str(request_uri), headers, body))
+
+
+def build_response(request: Request, status_code: int, reason_phrase: str | None = None, *, to_tag: str | None = None,
+                   headers: object = (), body: bytes = b"") -> Response:
+    """The response to a request (RFC 3261 section 8.2.6).
+
+    Via, From, To, Call-ID and CSeq are the request's; `to_tag` is put on a To without tag, except for a 100.
+    Record-Route is copied where the response makes a dialog (12.1.1), Timestamp for a 100.
+    """
+    return built(format_response(request, status_code, reason_phrase, headers, body, to_tag))
+
+
+@cython.final
+cdef class Editor(Draft):
+    """A draft that becomes a message: every change returns the editor, `build` gives the message."""
+
+    def __init__(self, message: Message):
+        self.begin(message, message.octets, &message.index, message.lines)
+
+    def build(self) -> Request | Response:
+        """The new message; UsageError if it is none."""
+        return built(bytes(self))

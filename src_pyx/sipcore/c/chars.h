@@ -1,0 +1,102 @@
+/* chars.h - character classes as bits of one table (RFC 3261 section 25.1). */
+#ifndef SIPCORE_CHARS_H
+#define SIPCORE_CHARS_H
+
+#include <stdint.h>
+
+enum char_class {
+    CHAR_TOKEN = 1,              /* token */
+    CHAR_DIGIT = 2,
+    CHAR_ALPHA = 4,
+    CHAR_HOST = 8,               /* hostname, and "_", which the wild uses */
+    CHAR_VALUE = 16,             /* unquoted parameter value: token, host, IPv6 reference */
+    CHAR_URI = 32,               /* anything that may stand in a URI; octets of UTF-8 included */
+    CHAR_DISPLAY = 64,           /* unquoted display name: anything that does not start another part */
+    CHAR_WORD = 128              /* Call-ID: anything visible */
+};
+
+static inline int is_white(unsigned char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+#define LETTER (CHAR_TOKEN | CHAR_ALPHA | CHAR_HOST | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define NUMBER (CHAR_TOKEN | CHAR_DIGIT | CHAR_HOST | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define SIGN (CHAR_TOKEN | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define SIGN_OF_HOST (SIGN | CHAR_HOST)
+#define BRACKET (CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define OTHER_OF_URI (CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define SEPARATOR (CHAR_URI | CHAR_WORD)
+#define HIGH (CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+
+static const uint8_t char_classes[256] = {
+    ['A' ... 'Z'] = LETTER, ['a' ... 'z'] = LETTER, ['0' ... '9'] = NUMBER,
+    ['-'] = SIGN_OF_HOST, ['.'] = SIGN_OF_HOST, ['_'] = SIGN_OF_HOST,
+    ['!'] = SIGN, ['%'] = SIGN, ['*'] = SIGN, ['+'] = SIGN, ['`'] = SIGN, ['\''] = SIGN, ['~'] = SIGN,
+    ['['] = BRACKET, [']'] = BRACKET, [':'] = BRACKET,
+    ['$'] = OTHER_OF_URI, ['&'] = OTHER_OF_URI, ['('] = OTHER_OF_URI, [')'] = OTHER_OF_URI, ['/'] = OTHER_OF_URI,
+    ['='] = OTHER_OF_URI, ['?'] = OTHER_OF_URI, ['@'] = OTHER_OF_URI, ['#'] = OTHER_OF_URI,
+    [','] = SEPARATOR, [';'] = SEPARATOR,
+    ['\\'] = CHAR_DISPLAY | CHAR_WORD, ['^'] = CHAR_DISPLAY | CHAR_WORD, ['{'] = CHAR_DISPLAY | CHAR_WORD,
+    ['|'] = CHAR_DISPLAY | CHAR_WORD, ['}'] = CHAR_DISPLAY | CHAR_WORD,
+    ['"'] = CHAR_WORD, ['<'] = CHAR_WORD, ['>'] = CHAR_WORD,
+    [' '] = CHAR_DISPLAY, ['\t'] = CHAR_DISPLAY, ['\r'] = CHAR_DISPLAY, ['\n'] = CHAR_DISPLAY,
+    [0x80 ... 0xff] = HIGH
+};
+
+#undef LETTER
+#undef NUMBER
+#undef SIGN
+#undef SIGN_OF_HOST
+#undef BRACKET
+#undef OTHER_OF_URI
+#undef SEPARATOR
+#undef HIGH
+
+static inline int is_char(unsigned char c, int classes)
+{
+    return char_classes[c] & classes;
+}
+
+static inline const char *skip_class(const char *p, const char *end, int classes)
+{
+    while (p < end && is_char((unsigned char)*p, classes))
+        p++;
+    return p;
+}
+
+static inline const char *skip_white(const char *p, const char *end)
+{
+    while (p < end && is_white((unsigned char)*p))
+        p++;
+    return p;
+}
+
+static inline const char *trim_end(const char *p, const char *end)
+{
+    while (end > p && is_white((unsigned char)end[-1]))
+        end--;
+    return end;
+}
+
+static inline char to_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+/* Whether text is the lower-case `name`, in any case. */
+static inline int is_word(const char *text, size_t size, const char *name, size_t name_size)
+{
+    size_t i;
+
+    if (size != name_size)
+        return 0;
+    for (i = 0; i < size; i++)
+        if (to_lower(text[i]) != name[i])
+            return 0;
+    return 1;
+}
+
+#define IS_WORD(text_, size_, literal_) is_word(text_, size_, literal_, sizeof(literal_) - 1)
+
+#endif
