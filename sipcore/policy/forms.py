@@ -7,12 +7,9 @@ the OutboundProxy is not even looked at here.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from sipcore.policy.decisions import format_host_port
-
-if TYPE_CHECKING:
-    from sipcore.config import Server, Service
+from sipcore.policy.settings import Server, Service
 
 _NAME_CHARACTERS = "A-Za-z0-9_-"
 _ADDRESS_CHARACTERS = "0-9A-Fa-f:"

@@ -8,14 +8,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sipcore.policy.codes import DEFAULT_RETRY_CODES, RetryCodes
 from sipcore.policy.forms import address_of_record_uri, register_uri
 from sipcore.policy.locate import Target
-
-if TYPE_CHECKING:
-    from sipcore.config import Service
+from sipcore.policy.settings import Service
 
 Header = tuple[str, str]
 
