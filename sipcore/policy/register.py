@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sipcore.policy.codes import DEFAULT_RETRY_CODES, RetryCodes
+from sipcore.policy.failover import Place, place_of
 from sipcore.policy.forms import address_of_record_uri, register_uri
 from sipcore.policy.locate import Target
 from sipcore.policy.settings import Service
@@ -155,6 +156,37 @@ class Authenticator(Protocol):
     """Who answers challenges (`sipcore.digest.DigestClient`); refuses with a SipError."""
 
     def attempt(self, *, method: str, uri: str) -> Attempt: ...
+
+
+@dataclass(slots=True)
+class RegisterCall:
+    """Call-ID, From tag and the CSeq last used, of one (service, registration, server) (SPEC B4)."""
+
+    call_id: str
+    tag: str
+    cseq: int = 0
+
+
+class RegisterCalls:
+    """The calls of one registration, one for each server."""
+
+    __slots__ = ("_calls", "_random")
+
+    def __init__(self, source: random.Random) -> None:
+        self._random = source
+        self._calls: dict[Place | None, RegisterCall] = {}
+
+    def next(self, target: Target | None, live: Iterable[Target | None]) -> RegisterCall:
+        """The call of `target` with its CSeq risen by one; what is of no `live` server is forgotten."""
+        key = None if target is None else place_of(target)
+        call = self._calls.get(key)
+        if call is None:
+            wanted = {None, *(place_of(server) for server in live if server is not None)}
+            self._calls = {kept: value for kept, value in self._calls.items() if kept in wanted}
+            bits = self._random.getrandbits
+            call = self._calls[key] = RegisterCall(f"{bits(128):032x}", f"{bits(64):016x}")
+        call.cseq += 1
+        return call
 
 
 @dataclass(frozen=True, slots=True)

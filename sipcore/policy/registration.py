@@ -28,6 +28,7 @@ from sipcore.policy.register import (
     Authenticator,
     Granted,
     Header,
+    RegisterCalls,
     RegisterResponse,
     RegistrationPlan,
     SendRegister,
@@ -64,15 +65,6 @@ MOST_REDIRECTIONS = 4
 MOST_INTERVALS_TOO_BRIEF = 2
 STOP_SECONDS = 4.0
 REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
-
-
-@dataclass(slots=True)
-class _Dialogue:
-    """Call-ID, CSeq and tag of one (service, registration, server) (SPEC B4)."""
-
-    call_id: str
-    tag: str
-    cseq: int = 0
 
 
 @dataclass(slots=True)
@@ -133,7 +125,7 @@ class RegistrationMachine:
         self._random = random
         self._authenticator = authenticator
         self._minimum_expires = 0
-        self._dialogues: dict[Place | None, _Dialogue] = {}
+        self._calls = RegisterCalls(random)
         self._outstanding: dict[int, _Outstanding] = {}
         self._token = 0
         self._failure: _Failure | None = None
@@ -337,17 +329,17 @@ class RegistrationMachine:
         """Give it a token and the next CSeq of its server's Call-ID (SPEC B4)."""
         self._token += 1
         self._outstanding[self._token] = outstanding
-        dialogue = self._dialogue(outstanding.target)
-        dialogue.cseq += 1
+        live = [self.registered_with, *self.candidates.targets, *(o.target for o in self._outstanding.values())]
+        call = self._calls.next(outstanding.target, live)
         supported = "path, outbound" if self.plan.reg_id is not None else "path"
         return SendRegister(
             token=self._token,
             request_uri=outstanding.request_uri,
             to=self.plan.address_of_record,
             from_=self.plan.address_of_record,
-            from_tag=dialogue.tag,
-            call_id=dialogue.call_id,
-            cseq=dialogue.cseq,
+            from_tag=call.tag,
+            call_id=call.call_id,
+            cseq=call.cseq,
             contacts=outstanding.contacts,
             expires=outstanding.expires,
             headers=(("Supported", supported), *outstanding.credentials),
@@ -355,20 +347,6 @@ class RegistrationMachine:
             redirected=outstanding.redirections > 0,
             purpose=outstanding.purpose,
         )
-
-    def _dialogue(self, target: Target | None) -> _Dialogue:
-        key = None if target is None else place_of(target)
-        if key not in self._dialogues:
-            self._forget_dialogues()
-            bits = self._random.getrandbits
-            self._dialogues[key] = _Dialogue(f"{bits(128):032x}", f"{bits(64):016x}")
-        return self._dialogues[key]
-
-    def _forget_dialogues(self) -> None:
-        """Keep those of servers that still matter: candidates come and go with DNS, memory must not."""
-        others = [self.registered_with, *(outstanding.target for outstanding in self._outstanding.values())]
-        wanted = {None, *(place_of(target) for target in (*self.candidates.targets, *others) if target is not None)}
-        self._dialogues = {key: dialogue for key, dialogue in self._dialogues.items() if key in wanted}
 
     # Answers that lead to another REGISTER at once
 
