@@ -51,6 +51,12 @@ def _host_part(server: Server) -> str:
     return f"{format_host_port(server.host, server.port)}{suffix}"
 
 
+def uri_host(uri: str) -> str:
+    """The host of a SIP URI as written, without brackets; empty where there is none."""
+    found = re.match(r"(?i)sips?:(?:[^@]*@)?(\[[^\]]*\]|[^:;?>]*)", uri)
+    return found.group(1).strip("[]") if found else ""
+
+
 def same_host(one: str, other: str) -> bool:
     """Compared as hosts: case, a trailing dot and brackets make no difference (SPEC C4)."""
     return _plain_host(one) == _plain_host(other)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sipcore.policy.codes import DEFAULT_RETRY_CODES, RetryCodes
 from sipcore.policy.failover import Place, place_of
-from sipcore.policy.forms import address_of_record_uri, register_uri
+from sipcore.policy.forms import address_of_record_uri, register_uri, same_host, uri_host
 from sipcore.policy.locate import Target
 from sipcore.policy.settings import Service
 
@@ -33,7 +33,8 @@ class RegistrationPlan:
     address that the machine is told.  Times are seconds.  `instance` is a URN or
     empty, `reg_id` is None without outbound support (SPEC B4).  `stream` says that
     the service lives on a supervised connection (SPEC C6).  `ports` are the local
-    UDP ports to try in turn, the usual one first (SPEC A3).
+    UDP ports to try in turn, the usual one first (SPEC A3).  `own_hosts` are the
+    service's servers; `behind_proxy` says that an OutboundProxy carries everything.
     """
 
     request_uri: str
@@ -50,6 +51,12 @@ class RegistrationPlan:
     instance: str = ""
     reg_id: int | None = None
     ports: tuple[int, ...] = ()
+    own_hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
+
+    def keeps_credentials(self, redirected_to: str) -> bool:
+        """Whether a REGISTER that a 3xx sent to this URI still goes to the service's own servers (SPEC B7)."""
+        return self.behind_proxy or any(same_host(uri_host(redirected_to), host) for host in self.own_hosts)
 
     @property
     def stream(self) -> bool:
@@ -76,6 +83,8 @@ def plan_registration(service: Service, *, instance: str = "", secondary: bool =
         instance=instance,
         reg_id=(2 if secondary else 1) if profile.outbound_support and instance else None,
         ports=(service.user_agent_port, *(p for p in service.user_agent_ports if p != service.user_agent_port)),
+        own_hosts=(profile.registrar.host, profile.proxy.host),
+        behind_proxy=profile.outbound is not None,
     )
 
 

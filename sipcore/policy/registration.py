@@ -64,6 +64,7 @@ __all__ = [
 MOST_REDIRECTIONS = 4
 MOST_INTERVALS_TOO_BRIEF = 2
 STOP_SECONDS = 4.0
+TIMER_SLACK = 0.01
 REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
 
 
@@ -183,18 +184,22 @@ class RegistrationMachine:
 
     def on_unreachable(self, now: float, token: int, why: str, *, server: str = "") -> list[Action]:
         """The name has no address, or the host cannot be reached (SPEC B5: 901).  `token` 0: for FindCandidates."""
-        if token == 0 and self.state is State.REGISTERING and not self._outstanding:
-            return self._fail(now, NOT_REACHABLE, why)
+        if token == 0:
+            if self.state is State.REGISTERING and not self._outstanding:
+                return self._fail(now, NOT_REACHABLE, why)
+            return [StartTimer(CANDIDATES, now + self.plan.retry_interval), Note(f"candidates kept: {why}", "SPEC B12")]
         return self._give_up(now, token, NOT_REACHABLE, why, server)
 
     def on_timer(self, now: float, name: str) -> list[Action]:
-        """A timer of this machine fired; one that was replaced or cancelled does no harm."""
+        """A timer of this machine fired; one that was replaced, cancelled or is early does no harm."""
         if name == PROBE:
             return self._probe(now)
         if name == CANDIDATES:
             return [] if self.state in (State.STOPPING, State.STOPPED) else [FindCandidates()]
-        if self.next_attempt is None or now < self.next_attempt or name != self._timer_name():
+        if self.next_attempt is None or name != self._timer_name():
             return []
+        if now < self.next_attempt - TIMER_SLACK:
+            return [StartTimer(name, self.next_attempt)]
         self.next_attempt = None
         return self._fire(Event.TIMER if self.connected else Event.TIMER_OFFLINE, now)
 
@@ -213,7 +218,8 @@ class RegistrationMachine:
 
     def on_stop(self, now: float) -> list[Action]:
         """Take the binding back, in a bounded time, and end (SPEC B16)."""
-        return self._fire(Event.STOP_BOUND if self._bound_contact else Event.STOP_UNBOUND, now)
+        bound = bool(self._bound_contact or self._outstanding) and self.connected
+        return self._fire(Event.STOP_BOUND if bound else Event.STOP_UNBOUND, now)
 
     # The table's steps
 
@@ -297,7 +303,7 @@ class RegistrationMachine:
     def _send(
         self, _now: float, purpose: str, target: Target | None, expires: int, tried: tuple[Place, ...]
     ) -> list[Action]:
-        contact = self._bound_contact if purpose in ("stop", "remove") else self.contact
+        contact = (self._bound_contact or self.contact) if purpose in ("stop", "remove") else self.contact
         attempt = None
         credentials: tuple[Header, ...] = ()
         if self._authenticator is not None:
@@ -367,7 +373,7 @@ class RegistrationMachine:
 
     def _authenticate(self, outstanding: _Outstanding, response: RegisterResponse) -> _Outstanding | None:
         if outstanding.attempt is None:
-            outstanding.refusal = "there is no password to answer with"
+            outstanding.refusal = outstanding.refusal or "there is no password to answer with"
             return None
         try:
             headers = outstanding.attempt.answer(response.status_code, response.headers, uri=outstanding.request_uri)
@@ -398,7 +404,10 @@ class RegistrationMachine:
             outstanding.refusal = f"redirection {outstanding.redirections + 1} in a row"
             return None
         uri = max(response.contacts, key=lambda contact: contact.q).uri
-        return replace(outstanding, request_uri=uri, redirections=outstanding.redirections + 1)
+        followed = replace(outstanding, request_uri=uri, redirections=outstanding.redirections + 1)
+        if self.plan.keeps_credentials(uri):
+            return followed
+        return replace(followed, attempt=None, credentials=(), refusal="a redirection left the service's own servers")
 
     # Final answers
 
@@ -427,7 +436,10 @@ class RegistrationMachine:
             if outstanding.purpose == "fallback":
                 return self._refuse_fallback(now, outstanding, refused)
             return self._refuse(now, outstanding, refused)
-        left = self.registered_with if outstanding.purpose == "fallback" else None
+        left = None
+        if outstanding.purpose == "fallback":
+            left = self.registered_with
+            self._outstanding.clear()
         old_contact, self._bound_contact = self._bound_contact, outstanding.contact
         self._granted = granted
         self.candidates.take(outstanding.target)
