@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_core",),
     ("_engine",),
     ("digest", "events", "policy.*"),
-    ("config_keys", "config_lines", "dialog", "dns_exchange", "env", "location", "status"),
+    ("config_keys", "config_lines", "dialog", "dns_exchange", "env", "location", "register_response", "status"),
     ("config", "driver", "resolver", "streams"),
     ("aio", "simnet"),
     ("sim",),
