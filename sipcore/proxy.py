@@ -17,10 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sipcore._fields import Via
+from sipcore._message import Request
 from sipcore._serialize import Editor
 from sipcore._uri import Uri
-
-from sipcore._message import Request
 from sipcore.errors import ParseError, SipError, TransportError
 from sipcore.forking import ResponseContext
 from sipcore.outgoing import Hop, OutgoingRequest
