@@ -694,7 +694,10 @@ cdef class ConnectionTable:
         cdef bytes octets
         if len(token) != 22 or not token.isascii():
             return 0
-        octets = base64.urlsafe_b64decode(token + "==")
+        try:
+            octets = base64.urlsafe_b64decode(token + "==")
+        except ValueError:
+            return 0
         if len(octets) != 16 or octets[0] >= 0x80:
             return 0
         flow = int.from_bytes(octets[:8], "big")
