@@ -13,8 +13,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from sipcore._core cimport *
-from sipcore._message cimport Message, Request, Responder, Response, message_from_scan
-from sipcore._serialize cimport format_response
+from sipcore._message cimport Message, Request, Responder, Response, format_response, message_from_scan
 from sipcore._transactions cimport *
 from sipcore.scan cimport *
 
