@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_batch",),
     ("_outbox", "_transactions"),
     ("_core",),
+    ("_client", "_server"),
     ("_engine",),
     ("digest", "events", "policy.*"),
     ("config_keys", "config_lines", "dialog", "dns_exchange", "env", "location", "register_response", "status"),
