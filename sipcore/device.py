@@ -23,7 +23,7 @@ from sipcore.env import Env, Watch
 from sipcore.errors import ConfigError, LocateError, TransportError
 from sipcore.finding import Finder
 from sipcore.policy.backoff import BackOff
-from sipcore.policy.locate import Site, literal_address
+from sipcore.policy.locate import literal_address
 from sipcore.routing import server_sites
 from sipcore.service import ServiceProvider, Surroundings
 from sipcore.stack import Stack
@@ -129,7 +129,7 @@ class Device:
         if literal is not None:
             return literal
         if wanted != "auto":
-            return env.interface_address(wanted)
+            return _first_of(env.host_addresses(wanted), wanted)
         service = next((service for service in self.config.services if service.is_configured), None)
         if service is None:
             raise TransportError("no service is configured")
@@ -140,7 +140,7 @@ class Device:
         sites = server_sites(service.profile, ("A",))
         site = sites.get("outbound") or next(iter(sites.values()))
         try:
-            return (await Finder(env).find(_either_family(site))).target.address
+            return (await Finder(env).find(site)).target.address
         except LocateError as error:
             logger.info("SP%d: %s; the default route says the local address", service.number, error)
             return ANYWHERE
@@ -157,7 +157,7 @@ class Device:
         except TransportError as error:
             logger.info("the local address went and there is no other yet: %s", error)
             return
-        if picked == self.local_host or env.has_address(self.local_host):
+        if picked == self.local_host or self.local_host in env.host_addresses():
             return
         logger.warning("the local address was %s and is now %s", self.local_host, picked)
         self.local_host = picked
@@ -181,9 +181,10 @@ class Device:
             self.on_change()
 
 
-def _either_family(site: Site) -> Site:
-    """The same site, IPv6 literals allowed."""
-    return site
+def _first_of(addresses: tuple[str, ...], interface: str) -> str:
+    if not addresses:
+        raise TransportError(f"interface {interface} has no address")
+    return addresses[0]
 
 
 def _read_answer_body(config: DeviceConfig) -> bytes:
