@@ -30,7 +30,7 @@ interop: $(BUILT)       ## against Kamailio, SIPp, Knot DNS and tshark, installe
 
 bench: $(BUILT)         ## pytest-benchmark over benches/, stored under bench-out/
 	@mkdir -p bench-out
-	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_*' \
+	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_* test_*' \
 	    --benchmark-json=bench-out/benchmark.json $(ARGS)
 
 lint: $(BUILT)          ## ruff, mypy --strict, and the stubs against the compiled modules
@@ -54,13 +54,18 @@ $(VENV)/compile.env: .ci/python-headers
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@.ci/python-headers $(BIN)/python $(VENV)/headers > $@.new && mv $@.new $@
 
+# Cython and setuptools go in first, so that each room is compiled once, here, and not again by the installer.
 $(INSTALLED): pyproject.toml setup.py $(VENV)/compile.env
 	@echo "Installing sipcore and its tools into $(VENV); the first time takes a few minutes."
-	@$(COMPILE) $(BIN)/python -m pip install -q -e '.[dev]'
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	    > $(VENV)/build-requirements.txt
+	@$(BIN)/python -m pip install -q -r $(VENV)/build-requirements.txt
+	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i -j "$$(nproc)"
+	@$(COMPILE) $(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
 	@touch $@
 
 $(BUILT): $(INSTALLED) $(SOURCES)
-	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i
+	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i -j "$$(nproc)"
 	@touch $@
 
 clean:                  ## remove the environment and everything that was built
