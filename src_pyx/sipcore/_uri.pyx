@@ -104,7 +104,11 @@ def unescape(str text) -> str:
 
 
 def escape(str text, str safe) -> str:
-    return quote_from_bytes(octets_of(text, "URI"), safe)
+    """UsageError for surrogates that stand for no octets."""
+    try:
+        return quote_from_bytes(encoded(text), safe)
+    except ParseError as error:
+        raise UsageError(error.reason) from None
 
 
 cdef Uri uri_view(bytes octets, size_t begin, size_t end):
