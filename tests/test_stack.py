@@ -212,7 +212,7 @@ def test_a_closing_stack_refuses_new_work_and_lets_what_runs_end() -> None:
         return codes, network.loop.time() - start
 
     codes, took = sim.run(main)
-    assert codes == [503, 200]
+    assert [status_code for status_code in codes if status_code >= 200] == [503, 200]
     assert took < 6
 
 
