@@ -30,7 +30,7 @@ interop: $(BUILT)       ## against Kamailio, SIPp, Knot DNS and tshark, installe
 
 bench: $(BUILT)         ## pytest-benchmark over benches/, stored under bench-out/
 	@mkdir -p bench-out
-	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_*' \
+	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_* test_*' \
 	    --benchmark-json=bench-out/benchmark.json $(ARGS)
 
 lint: $(BUILT)          ## ruff, mypy --strict, and the stubs against the compiled modules

@@ -1,24 +1,11 @@
 """SIP messages as their octets (RFC 3261 section 7): an index over what was received, values decoded when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, final
 
 from sipcore._fields import Address, CSeq, Via
-from sipcore._serialize import Change, Editor, build_request, build_response
+from sipcore._serialize import Change, Draft
 from sipcore._uri import Uri
-
-__all__ = [
-    "Change",
-    "Editor",
-    "Message",
-    "Request",
-    "Responder",
-    "Response",
-    "build_request",
-    "build_response",
-    "parse",
-    "salvage",
-]
 
 class Responder:
     """Who sends the responses to a request; the engine is one.  A parsed message that nobody received has none."""
@@ -94,7 +81,7 @@ class Request(Message):
         status_code: int,
         reason_phrase: str | None = None,
         *,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> None:
         """Send a response.  UsageError for a request that nobody received."""
@@ -124,3 +111,27 @@ def parse(
 
 def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     """What can be read of octets that `parse` refuses, for a log or an answer; None without a start line."""
+
+@final
+class Editor(Draft):
+    """A draft that becomes a message: every change returns the editor, `build` gives the message."""
+
+    def __init__(self, message: Message) -> None: ...
+    def build(self) -> Request | Response:
+        """The new message; UsageError if it is none."""
+
+def build_request(
+    method: str, request_uri: Uri | str, headers: Iterable[tuple[str, str]], body: bytes = b""
+) -> Request:
+    """A request from (name, value) pairs.  Content-Length is added; what makes no SIP message is a UsageError."""
+
+def build_response(
+    request: Request,
+    status_code: int,
+    reason_phrase: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> Response:
+    """The response to a request (RFC 3261 section 8.2.6), Record-Route copied where it makes a dialog (12.1.1)."""

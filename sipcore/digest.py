@@ -404,10 +404,12 @@ class DigestServer:
                 why = "credentials that cannot be read"
                 continue
             if credentials.scheme.lower() == "digest" and credentials.realm == self.realm:
-                return self._verify(credentials, method, uri, body, now, source)
+                return self._verify(credentials, method=method, uri=uri, body=body, now=now, source=source)
         return Verdict(why=why)
 
-    def _verify(self, credentials: Credentials, method: str, uri: str, body: bytes, now: float, source: str) -> Verdict:
+    def _verify(
+        self, credentials: Credentials, *, method: str, uri: str, body: bytes, now: float, source: str
+    ) -> Verdict:
         why = self._why_unusable(credentials, uri)
         if why:
             return Verdict(why=why)
@@ -441,14 +443,14 @@ class DigestServer:
         if ha1 is None:
             ha1 = make_ha1(name, user_name, self.realm, stored if isinstance(stored, str) else "")
         asked = DigestInput(
-            credentials.algorithm,
-            credentials.nonce or "",
-            method,
-            credentials.uri or "",
-            body,
-            credentials.qop,
-            f"{credentials.nonce_count or 0:08x}",
-            credentials.cnonce or "",
+            algorithm=credentials.algorithm,
+            nonce=credentials.nonce or "",
+            method=method,
+            uri=credentials.uri or "",
+            body=body,
+            qop=credentials.qop,
+            nonce_count=f"{credentials.nonce_count or 0:08x}",
+            cnonce=credentials.cnonce or "",
         )
         same = hmac.compare_digest(asked.response(ha1).encode(), (credentials.response or "").lower().encode())
         return same and stored is not None and (isinstance(stored, str) or name in stored)

@@ -21,10 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import setuptools
 from setuptools import Distribution, Extension
 from setuptools.build_meta import build_sdist, prepare_metadata_for_build_wheel
-from setuptools.dist import Distribution as _Distribution  # noqa: F401  (setuptools before distutils)
 from wheel.wheelfile import WheelFile
 
 HERE = Path(__file__).resolve().parent
@@ -91,6 +89,11 @@ class Target:
         major, minor = map(int, self.python.split("."))
         return [f"-DPy_LIMITED_API=0x{major:02X}{minor:02X}0000", "-DCYTHON_LIMITED_API=1"]
 
+    @property
+    def included(self) -> list[str]:
+        """What is included before each translated room."""
+        return ["-include", str(HERE / "stable_abi.h")] if self.stable_abi else []
+
 
 def targets(architectures: list[str], pythons: list[str]) -> list[Target]:
     """The wheels to build; the stable-ABI wheel is made against the oldest CPython."""
@@ -124,7 +127,7 @@ def compile_room(room: Extension, target: Target, headers: list[str], folder: Pa
     out.parent.mkdir(parents=True, exist_ok=True)
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{target.architecture.triple}.{GLIBC}"]
     include = [f"-I{path}" for path in room.include_dirs]
-    flags = [*COMMON_FLAGS, *target.architecture.flags, *target.macros]
+    flags = [*COMMON_FLAGS, *target.architecture.flags, *target.macros, *target.included]
     subprocess.run([*compiler, *flags, *headers, *include, *room.sources, "-o", str(out)], check=True, cwd=ROOT)
     return out
 
@@ -231,5 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    print(f"setuptools {setuptools.__version__}", file=sys.stderr)
     main()

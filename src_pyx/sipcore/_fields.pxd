@@ -1,12 +1,12 @@
 from libc.stdint cimport uint32_t
 
-from sipcore.scan cimport sip_address, sip_span, sip_via
+from sipcore.scan cimport sip_name_addr, sip_span, sip_via
 from sipcore._uri cimport Uri
 
 
 cdef class Address:
     cdef bytes octets            # where the value stands; may be a whole message
-    cdef sip_address parts       # offsets into octets
+    cdef sip_name_addr parts       # offsets into octets
     cdef Uri _uri                # decoded once
 
 

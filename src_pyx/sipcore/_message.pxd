@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t
 
-from sipcore.scan cimport SIP_LINES_INLINE, sip_index, sip_limits, sip_line, sip_span
+from sipcore.scan cimport SIP_LINES_INLINE, sip_index, sip_limits, sip_line, sip_source, sip_span
 from sipcore._fields cimport CSeq
 from sipcore._uri cimport Uri
 
@@ -55,3 +55,10 @@ cdef Message message_from_bytes(bytes octets, const sip_limits *limits)
 
 # The exception for a fault of the scan.
 cdef object parse_error(int fault, size_t at)
+
+# The response to a request (RFC 3261 section 8.2.6): Via lines, From, To (with `to_tag` unless it has a tag or the
+# status is 100), Call-ID and CSeq as they came, Record-Route where the response makes a dialog (12.1.1), Timestamp for
+# a 100, then `headers` (pairs of str) and Content-Length.  `reason_phrase`, `to_tag`: str or None.  With a `source`,
+# the top Via gets received and rport (18.2.1, RFC 3581).
+cdef bytes format_response(Request request, int status_code, object reason_phrase, object headers, bytes body,
+                           object to_tag, const sip_source *source=*)

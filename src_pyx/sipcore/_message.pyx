@@ -2,7 +2,7 @@
 """SIP messages as their octets (RFC 3261 section 7): an index over what was received, values decoded when asked for.
 
 Knows the grammar.  Does not know time, sockets, transactions or what a header means; headers that are read less often
-are typed by sipcore.headers.  Writing is in `_serialize`, which stands above this room.
+are typed by sipcore.headers.
 """
 
 cimport cython
@@ -13,10 +13,12 @@ from libc.string cimport memcpy, memset
 
 from sipcore.scan cimport *
 from sipcore._fields cimport CSeq, address_view, new_cseq, via_view
+from sipcore._serialize cimport Draft, format_request, write_response
 from sipcore._text cimport span_text, text_of
 from sipcore._uri cimport Uri, unfold, uri_view
 
 from sipcore import constants
+from sipcore._serialize import diff
 from sipcore.errors import ParseError, UsageError
 
 
@@ -315,13 +317,11 @@ cdef class Message:
 
     def edit(self):
         """An Editor that starts from this message."""
-        from sipcore._serialize import Editor
         return Editor(self)
 
     def diff(self, other: Message) -> list:
         """What is different in `other`: Change values in the order of the lines, [] for equal messages."""
-        from sipcore._serialize import diff
-        return diff(self, other)
+        return diff(described(self), described(other))
 
     def __bytes__(self) -> bytes:
         return self.octets
@@ -376,6 +376,12 @@ cdef class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self.index.status_code} {self.cseq} {self.call_id}>"
+
+
+cdef list described(Message message):
+    """Start line, headers and body as (name, value) pairs: what a difference is told in."""
+    line = message.octets.split(b"\r\n", 1)[0].decode("utf-8", "surrogateescape")
+    return [("", line), *message.headers, ("body", message.body.decode("utf-8", "backslashreplace"))]
 
 
 cdef str method_text(bytes octets, int method, sip_span token):
@@ -512,9 +518,46 @@ def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     return message
 
 
-def __getattr__(name: str) -> object:
-    """Editor, build_request and build_response are offered here too."""
-    if name not in ("Editor", "build_request", "build_response"):
-        raise AttributeError(f"module 'sipcore._message' has no attribute {name!r}")
-    from sipcore import _serialize
-    return getattr(_serialize, name)
+# ---- writing
+
+cdef bytes format_response(Request request, int status_code, object reason_phrase, object headers, bytes body,
+                           object to_tag, const sip_source *source=NULL):
+    return write_response(PyBytes_AS_STRING(request.octets), &request.index, request.lines, status_code,
+                          reason_phrase, headers, body, to_tag, source)
+
+
+cdef Message built(bytes octets):
+    """The message in octets that were written here; what cannot be parsed was asked for wrongly."""
+    cdef sip_limits limits = sip_default_limits
+    limits.message_size = 0x7FFFFFFF
+    try:
+        return message_from_bytes(octets, &limits)
+    except ParseError as error:
+        raise UsageError(f"no SIP message: {error}") from error
+
+
+def build_request(method: str, request_uri: object, headers: object, body: bytes = b"") -> Request:
+    """A request from (name, value) pairs.  Content-Length is added; what makes no SIP message is a UsageError."""
+    return built(format_request(method, str(request_uri), headers, body))
+
+
+def build_response(request: Request, status_code: int, reason_phrase: str | None = None, *, to_tag: str | None = None,
+                   headers: object = (), body: bytes = b"") -> Response:
+    """The response to a request (RFC 3261 section 8.2.6).
+
+    Via, From, To, Call-ID and CSeq are the request's; `to_tag` is put on a To without tag, except for a 100.
+    Record-Route is copied where the response makes a dialog (12.1.1), Timestamp for a 100.
+    """
+    return built(format_response(request, status_code, reason_phrase, headers, body, to_tag))
+
+
+@cython.final
+cdef class Editor(Draft):
+    """A draft that becomes a message: every change returns the editor, `build` gives the message."""
+
+    def __init__(self, message: Message):
+        self.begin(message, message.octets, &message.index, message.lines)
+
+    def build(self) -> Request | Response:
+        """The new message; UsageError if it is none."""
+        return built(bytes(self))

@@ -1,8 +1,8 @@
 # distutils: sources = src_pyx/sipcore/c/scan.c
-"""Messages out: requests and responses built from values, and edited copies of messages (RFC 3261 sections 7 and 8).
+"""Octets out: requests and responses written from values, and edited copies of messages (RFC 3261 sections 7 and 8).
 
-Strict in what it sends: CR, LF or NUL in any text is a UsageError, and what was built is parsed again before it is
-handed out.  Does not know time, sockets or transactions.
+Strict in what it writes: CR, LF or NUL in any text is a UsageError.  Does not know Message, which stands above and
+parses what was written here before it is handed out.
 """
 
 cimport cython
@@ -11,15 +11,14 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcpy, memset
 
 from sipcore.scan cimport *
-from sipcore._message cimport Message, Request, Response, message_from_bytes
-from sipcore._text cimport span_text, text_of
-from sipcore._uri cimport octets_of
+from sipcore._text cimport text_of
+from sipcore._uri cimport octets_of, unfold
 
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from sipcore import constants
-from sipcore.errors import ParseError, UsageError
+from sipcore.errors import UsageError
 
 
 cdef extern from "Python.h":
@@ -138,46 +137,29 @@ cdef bytes format_request(object method, object request_uri, object headers, byt
         discard(&writer)
 
 
-cdef Message built(bytes octets):
-    """The message in octets that were written here; what cannot be parsed was asked for wrongly."""
-    cdef sip_limits limits = sip_default_limits
-    limits.message_size = 0xFFFFFFFF
-    try:
-        return message_from_bytes(octets, &limits)
-    except ParseError as error:
-        raise UsageError(f"no SIP message: {error}") from error
-
-
-def build_request(method: str, request_uri: object, headers: object, body: bytes = b"") -> Request:
-    """A request from (name, value) pairs.  Content-Length is added; what makes no SIP message is a UsageError."""
-    return built(format_request(method, str(request_uri), headers, body))
-
-
 def serialize_request(method: str, request_uri: str, headers: object, body: bytes = b"") -> bytes:
-    """The octets of `build_request`, without a message over them and without its check of the values."""
+    """The octets of a request; only what could end a line early is checked, not whether it makes a SIP message."""
     return format_request(method, request_uri, headers, body)
 
 
 # ---- responses
 
-cdef bint makes_dialog(Request request, int status_code) noexcept:
+cdef bint makes_dialog(int method, int status_code) noexcept:
     """RFC 3261 section 12.1.1, RFC 6665 section 4.1.2: responses that carry Record-Route back."""
-    cdef int method = request.index.method
     return 100 < status_code < 300 and (
         method == SIP_METHOD_INVITE or method == SIP_METHOD_SUBSCRIBE or method == SIP_METHOD_REFER
         or method == SIP_METHOD_NOTIFY)
 
 
-cdef bytes answered(Request request, sip_answer *answer):
+cdef bytes answered(const char *octets, const sip_index *index, const sip_line *lines, sip_answer *answer):
     """The octets of the response, through a buffer on the stack when it is small."""
-    cdef const char *octets = PyBytes_AS_STRING(request.octets)
-    cdef size_t room = sip_response_room(&request.index, answer), size
+    cdef size_t room = sip_response_room(index, answer), size
     cdef char small[4096]
     cdef char *out = &small[0] if room <= sizeof(small) else <char *>PyMem_Malloc(room)
     if out is NULL:
         raise MemoryError
     try:
-        size = sip_write_response(octets, &request.index, request.lines, answer, out, room)
+        size = sip_write_response(octets, index, lines, answer, out, room)
         if size == 0:
             raise UsageError("a request without Via cannot be answered")
         return PyBytes_FromStringAndSize(out, size)
@@ -186,8 +168,8 @@ cdef bytes answered(Request request, sip_answer *answer):
             PyMem_Free(out)
 
 
-cdef bytes format_response(Request request, int status_code, object reason_phrase, object headers, bytes body,
-                           object to_tag, const sip_source *source=NULL):
+cdef bytes write_response(const char *octets, const sip_index *index, const sip_line *lines, int status_code,
+                          object reason_phrase, object headers, bytes body, object to_tag, const sip_source *source):
     cdef Writer writer
     cdef sip_answer answer
     cdef size_t phrase_size
@@ -215,20 +197,10 @@ cdef bytes format_response(Request request, int status_code, object reason_phras
         answer.body = PyBytes_AS_STRING(body)
         answer.body_size = PyBytes_GET_SIZE(body)
         answer.source = source
-        answer.keeps_record_route = makes_dialog(request, status_code)
-        return answered(request, &answer)
+        answer.keeps_record_route = makes_dialog(index.method, status_code)
+        return answered(octets, index, lines, &answer)
     finally:
         discard(&writer)
-
-
-def build_response(request: Request, status_code: int, reason_phrase: str | None = None, *, to_tag: str | None = None,
-                   headers: object = (), body: bytes = b"") -> Response:
-    """The response to a request (RFC 3261 section 8.2.6).
-
-    Via, From, To, Call-ID and CSeq are the request's; `to_tag` is put on a To without tag, except for a 100.
-    Record-Route is copied where the response makes a dialog (12.1.1), Timestamp for a 100.
-    """
-    return built(format_response(request, status_code, reason_phrase, headers, body, to_tag))
 
 
 # ---- editing
@@ -253,23 +225,23 @@ cdef Line new_line(str name, object value):
     return line
 
 
-@cython.final
-cdef class Editor:
-    """A changed copy of a message in the making: every call returns the editor, `build` gives the message.
+cdef class Draft:
+    """A changed copy of a message in the making; every change returns the draft.
 
     Lines that are not touched are copied as they came; a header is found in every spelling of its name.
     """
 
-    cdef Message message
-    cdef bytes start_line        # None: as it came
-    cdef bytes new_body          # None: as it came
-    cdef list lines              # int: a line of the message; Line: a new one
+    def __cinit__(self, *_):
+        self.octets = b""
+        self.lines = []
 
-    def __init__(self, message: Message):
-        self.message = message
-        self.start_line = None
-        self.new_body = None
-        self.lines = list(range(message.index.line_count))
+    cdef int begin(self, object owner, bytes octets, const sip_index *index, const sip_line *old_lines) except -1:
+        self.owner = owner
+        self.octets = octets
+        self.index = index
+        self.old_lines = old_lines
+        self.lines = list(range(index.line_count))
+        return 0
 
     cdef list find(self, str name):
         """Places in `lines` that hold this header, in order."""
@@ -278,28 +250,28 @@ cdef class Editor:
         return [at for at, entry in enumerate(self.lines) if self.is_named(entry, id, name.lower())]
 
     cdef bint is_named(self, object entry, int id, str lower_name):
-        cdef sip_line *line
+        cdef const sip_line *line
         cdef Line own
         if isinstance(entry, Line):
             own = <Line>entry
             return own.id == id and (id != SIP_OTHER or own.name == lower_name)
-        line = &self.message.lines[<int>entry]
+        line = &self.old_lines[<int>entry]
         if <int>(line.id & SIP_ID_MASK) != id:
             return False
         return id != SIP_OTHER or text_of(
-            PyBytes_AS_STRING(self.message.octets) + line.name_at, line.name_size).lower() == lower_name
+            PyBytes_AS_STRING(self.octets) + line.name_at, line.name_size).lower() == lower_name
 
-    def add(self, name: str, value: str) -> Editor:
+    def add(self, name: str, value: str) -> Draft:
         """A line after all others."""
         self.lines.append(new_line(name, value))
         return self
 
-    def insert(self, name: str, value: str) -> Editor:
+    def insert(self, name: str, value: str) -> Draft:
         """A line before all others."""
         self.lines.insert(0, new_line(name, value))
         return self
 
-    def replace(self, name: str, value: str) -> Editor:
+    def replace(self, name: str, value: str) -> Draft:
         """One line in place of all of this header: where the first one was, else at the end."""
         cdef list places = self.find(name)
         line = new_line(name, value)
@@ -310,12 +282,12 @@ cdef class Editor:
         self.drop(places[1:])
         return self
 
-    def remove(self, name: str) -> Editor:
+    def remove(self, name: str) -> Draft:
         """Every line of this header, in every spelling."""
         self.drop(self.find(name))
         return self
 
-    def remove_first(self, name: str) -> Editor:
+    def remove_first(self, name: str) -> Draft:
         """The first value: its line, or what stands before the first comma of a list."""
         cdef list places = self.find(name)
         if not places:
@@ -342,18 +314,20 @@ cdef class Editor:
     cdef str value_of(self, object entry):
         if isinstance(entry, Line):
             return (<Line>entry).octets.decode("utf-8", "surrogateescape").partition(": ")[2]
-        return self.message.value_text(&self.message.lines[<int>entry])
+        cdef const sip_line *line = &self.old_lines[<int>entry]
+        return unfold(PyBytes_AS_STRING(self.octets) + line.value_at, line.value_size)
 
-    def set_request_uri(self, uri: object) -> Editor:
+    def set_request_uri(self, uri: object) -> Draft:
         """UsageError on a response."""
-        if not isinstance(self.message, Request):
+        if self.index is NULL or self.index.status_code:
             raise UsageError("a response has no Request-URI")
-        self.start_line = f"{self.message.method} ".encode() + octets_of(str(uri), "Request-URI") + b" SIP/2.0"
+        cdef bytes method = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets), self.index.method_token.size)
+        self.start_line = method + b" " + octets_of(str(uri), "Request-URI") + b" SIP/2.0"
         return self
 
-    def set_status(self, status_code: int, reason_phrase: str | None = None) -> Editor:
+    def set_status(self, status_code: int, reason_phrase: str | None = None) -> Draft:
         """UsageError on a request."""
-        if not isinstance(self.message, Response):
+        if self.index is NULL or not self.index.status_code:
             raise UsageError("a request has no status code")
         if not 100 <= status_code <= 699:
             raise UsageError(f"no status code: {status_code}")
@@ -361,7 +335,7 @@ cdef class Editor:
         self.start_line = f"SIP/2.0 {status_code} ".encode() + octets_of(phrase, "reason phrase")
         return self
 
-    def set_body(self, body: bytes, content_type: str | None = None) -> Editor:
+    def set_body(self, body: bytes, content_type: str | None = None) -> Draft:
         """Content-Length follows; without a body and without `content_type`, Content-Type goes."""
         self.new_body = bytes(body)
         self.replace("Content-Length", str(len(body)))
@@ -371,8 +345,8 @@ cdef class Editor:
             self.remove("Content-Type")
         return self
 
-    def build(self) -> Request | Response:
-        """The new message; UsageError if it is none."""
+    def __bytes__(self) -> bytes:
+        """The octets as they are now, not checked."""
         cdef list pieces = [self.first_line()]
         cdef size_t first, last
         cdef Py_ssize_t at = 0
@@ -389,23 +363,23 @@ cdef class Editor:
                 at += 1
             pieces.append(self.copied(first, last))
         pieces.append(b"\r\n")
-        pieces.append(self.message.body if self.new_body is None else self.new_body)
-        return built(b"".join(pieces))
+        pieces.append(self.octets[self.index.body_at:] if self.new_body is None else self.new_body)
+        return b"".join(pieces)
 
     cdef bytes first_line(self):
         if self.start_line is not None:
             return self.start_line + b"\r\n"
-        cdef Py_ssize_t end = self.message.octets.find(b"\r\n") + 2
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.message.octets), end)
+        cdef Py_ssize_t end = self.octets.find(b"\r\n") + 2
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets), end)
 
     cdef bytes copied(self, size_t first, size_t last):
         """Lines first to last of the message with their line ends, as they came."""
-        cdef size_t begin = self.message.lines[first].name_at, end
-        if last + 1 < self.message.index.line_count:
-            end = self.message.lines[last + 1].name_at
+        cdef size_t begin = self.old_lines[first].name_at, end
+        if last + 1 < self.index.line_count:
+            end = self.old_lines[last + 1].name_at
         else:
-            end = self.message.index.body_at - 2
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.message.octets) + begin, end - begin)
+            end = self.index.body_at - 2
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets) + begin, end - begin)
 
 
 cdef int header_number(str name):
@@ -429,21 +403,11 @@ class Change(NamedTuple):
         return f"{self.kind}{self.name}{': ' if self.name else ''}{self.value}"
 
 
-def described(Message message) -> list[tuple[str, str]]:
-    """Start line and headers as (name, value)."""
-    line = message.octets.split(b"\r\n", 1)[0].decode("utf-8", "surrogateescape")
-    return [("", line), *message.headers]
-
-
-def diff(old: Message, new: Message) -> list[Change]:
-    """What `Message.diff` returns."""
-    before, after = described(old), described(new)
+def diff(before: list[tuple[str, str]], after: list[tuple[str, str]]) -> list[Change]:
+    """The changes that make `after` of `before`, both (name, value) pairs."""
     changes: list[Change] = []
     for operation, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if operation != "equal":
             changes.extend(Change("-", name, value) for name, value in before[a:b])
             changes.extend(Change("+", name, value) for name, value in after[c:d])
-    if old.body != new.body:
-        changes.append(Change("-", "body", f"{len(old.body)} octets"))
-        changes.append(Change("+", "body", f"{len(new.body)} octets"))
     return changes

@@ -161,7 +161,7 @@ cdef extern from "scan.h" nogil:
         int32_t port
         uint16_t flags
 
-    ctypedef struct sip_address:
+    ctypedef struct sip_name_addr:
         sip_span display_name
         sip_span uri
         sip_span parameters
@@ -192,7 +192,7 @@ cdef extern from "scan.h" nogil:
         int has_value
 
     int sip_parse_uri(const char *text, size_t begin, size_t end, sip_uri *uri, size_t *at)
-    int sip_parse_address(const char *text, size_t begin, size_t end, uint32_t parameter_limit, sip_address *address,
+    int sip_parse_address(const char *text, size_t begin, size_t end, uint32_t parameter_limit, sip_name_addr *address,
                           size_t *at)
     int sip_parse_via(const char *text, size_t begin, size_t end, uint32_t parameter_limit, sip_via *via, size_t *at)
     int sip_parse_cseq(const char *text, size_t begin, size_t end, uint32_t *number, sip_span *method, size_t *at)

@@ -170,7 +170,7 @@ static void scan_address(const char *octets, const sip_line *line, const sip_lim
                          sip_span *tag, sip_index *index)
 {
     size_t at, end = (size_t)line->value_at + line->value_size;
-    sip_address address;
+    sip_name_addr address;
 
     if (sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &at))
         note_fault(index, fault, at);

@@ -185,9 +185,9 @@ typedef struct {
     sip_span value;              /* all of it, trimmed */
     uint16_t end;                /* where the value ends: at a comma or at the end of the text */
     uint16_t flags;
-} sip_address;
+} sip_name_addr;
 
-enum sip_address_flags { SIP_ADDRESS_BRACKETS = 1, SIP_ADDRESS_QUOTED = 2 };
+enum sip_name_addr_flags { SIP_ADDRESS_BRACKETS = 1, SIP_ADDRESS_QUOTED = 2 };
 
 typedef struct {
     sip_span version;            /* "2.0" */
@@ -214,7 +214,7 @@ typedef struct {
 
 int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t *at);
 int sip_parse_address(const char *text, size_t from, size_t to, uint32_t parameter_limit,
-                      sip_address *address, size_t *at);
+                      sip_name_addr *address, size_t *at);
 int sip_parse_via(const char *text, size_t from, size_t to, uint32_t parameter_limit, sip_via *via, size_t *at);
 int sip_parse_cseq(const char *text, size_t from, size_t to, uint32_t *number, sip_span *method, size_t *at);
 

@@ -285,7 +285,7 @@ int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t
 
 /* Parameters from p on, remembering the tag; the end of the value, or NULL with *at set. */
 static const char *parse_address_parameters(const char *text, const char *p, const char *end, uint32_t limit,
-                                            sip_address *address, size_t *at)
+                                            sip_name_addr *address, size_t *at)
 {
     const char *from = p;
     sip_parameter parameter;
@@ -308,7 +308,7 @@ static const char *parse_address_parameters(const char *text, const char *p, con
 }
 
 static int parse_bracketed(const char *text, const char *p, const char *end, uint32_t limit,
-                           sip_address *address, size_t *at)
+                           sip_name_addr *address, size_t *at)
 {
     const char *close = memchr(p, '>', (size_t)(end - p));
     sip_uri uri;
@@ -329,7 +329,7 @@ static int parse_bracketed(const char *text, const char *p, const char *end, uin
 
 /* addr-spec: a URI with a comma, question mark or semicolon needs brackets (RFC 3261 section 20). */
 static int parse_bare(const char *text, const char *p, const char *end, uint32_t limit,
-                      sip_address *address, size_t *at)
+                      sip_name_addr *address, size_t *at)
 {
     const char *from = p;
     sip_uri uri;
@@ -349,7 +349,7 @@ static int parse_bare(const char *text, const char *p, const char *end, uint32_t
     return 0;
 }
 
-int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_address *address, size_t *at)
+int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_name_addr *address, size_t *at)
 {
     const char *end = text + to, *p, *start;
 

@@ -1,0 +1,191 @@
+"""Which next hop a request takes (SPEC C1-C4, C7-C9, B12): a pure function of configuration and request.
+
+Resolving the next hop's name is `locate`'s business, keeping a connection to it
+`supervisor`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sipcore.policy.locate import SIP_PORT, AddressType, Site, Target
+
+if TYPE_CHECKING:
+    from sipcore.config import Profile, Server
+
+STREAMS = ("tcp", "tls")
+# SPEC C8: these stay with the INVITE that they belong to, whatever the dialog.
+NEVER_BYPASSED = ("CANCEL", "REGISTER")
+
+
+@dataclass(frozen=True, slots=True)
+class UriTarget:
+    """Where a URI points: its host, port and transport as written; transport None when it names none."""
+
+    host: str
+    port: int | None = None
+    transport: str | None = None
+    secure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What the choice depends on.
+
+    `in_invite_dialog` is true for requests inside an INVITE dialog, whichever side
+    called: ACK to 2xx, PRACK, UPDATE, re-INVITE, INFO, REFER, BYE; false for the
+    initial INVITE and its repeats, and for SUBSCRIBE dialogs.  `in_dialog` is true
+    inside any dialog.  `destination` is the first Route, or the Request-URI (the
+    remote target) without one; None when the service's own server is meant.
+    `redirected` is true when a 3xx set the destination (SPEC B6).
+    """
+
+    method: str
+    in_invite_dialog: bool = False
+    in_dialog: bool = False
+    destination: UriTarget | None = None
+    redirected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """The next hop and why; `site` is what `locate` is asked for.
+
+    `owner` says whose connection it is on a stream: "outbound", "proxy",
+    "registrar", or "" for a place that is none of the service's servers.
+    """
+
+    site: Site
+    why: str
+    rule: str
+    owner: str
+    bypassed: str = ""
+
+    @property
+    def host(self) -> str:
+        return self.site.host
+
+    @property
+    def port(self) -> int | None:
+        return self.site.port
+
+    @property
+    def transport(self) -> str:
+        return self.site.transport or "udp"
+
+    @property
+    def order(self) -> str:
+        return self.site.order
+
+    @property
+    def is_own_server(self) -> bool:
+        """Whether credentials may answer its challenges (SPEC B7)."""
+        return bool(self.owner)
+
+
+def choose_next_hop(
+    profile: Profile,
+    request: RequestFacts,
+    *,
+    address_types: tuple[AddressType, ...] = ("A",),
+    registered_with: Target | None = None,
+) -> NextHop:
+    """Choose where `request` goes.
+
+    `registered_with` is the server that holds the registration; it matters only
+    with redundancy (SPEC B12).
+    """
+    outbound = profile.outbound
+    if outbound is None:
+        return _without_outbound(profile, request, address_types, registered_with)
+    bypass = _why_bypassed(profile, request)
+    if bypass:
+        hop = f"OutboundProxy {outbound.host}, because {bypass}"
+        return _to_uri(profile, request, address_types, rule="SPEC C8", bypassed=hop)
+    return _to_server(profile, outbound, address_types, registered_with, _Server("outbound", "SPEC C1", request.method))
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Which of the service's servers is meant, by which rule, for which method."""
+
+    owner: str
+    rule: str
+    method: str
+
+
+_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
+
+
+def _why_bypassed(profile: Profile, request: RequestFacts) -> str:
+    """Why C8 sends this request past the OutboundProxy, or an empty string (SPEC C8, C9)."""
+    if not profile.bypass_outbound_proxy_in_call or request.destination is None:
+        return ""
+    if profile.outbound_proxy_transport in STREAMS:
+        return ""
+    if not request.in_invite_dialog or request.method in NEVER_BYPASSED:
+        return ""
+    return "X_BypassOutboundProxyInCall is on and this request is inside a call (SPEC C8)"
+
+
+def _without_outbound(
+    profile: Profile, request: RequestFacts, address_types: tuple[AddressType, ...], registered_with: Target | None
+) -> NextHop:
+    """The registrar for REGISTER, the proxy for the rest; on UDP a route or remote target leads on (SPEC C7)."""
+    owner = "registrar" if request.method == "REGISTER" and profile.registrar != profile.proxy else "proxy"
+    server = profile.registrar if owner == "registrar" else profile.proxy
+    leads_on = request.destination is not None and (request.in_dialog or request.redirected)
+    if leads_on and server.transport not in STREAMS:
+        rule = "SPEC B6" if request.redirected else "SPEC C7, RFC 3261 section 12.2.1.1"
+        return _to_uri(profile, request, address_types, rule=rule)
+    return _to_server(profile, server, address_types, registered_with, _Server(owner, "SPEC C7", request.method))
+
+
+def _to_server(
+    profile: Profile,
+    server: Server,
+    address_types: tuple[AddressType, ...],
+    registered_with: Target | None,
+    meant: _Server,
+) -> NextHop:
+    name = _NAMES[meant.owner]
+    if registered_with is not None and profile.proxy_server_redundancy and meant.method != "REGISTER":
+        site = Site(registered_with.address, registered_with.port, registered_with.transport, profile.dns_order)
+        return NextHop(site, f"the server of {name} that holds the registration", "SPEC B12", meant.owner)
+    port = "its configured port" if server.port else "no port configured"
+    why = f"every request goes to {name} {server.host} over {server.transport.upper()}, {port}"
+    return NextHop(
+        _site(profile, server.host, server.port, server.transport, address_types), why, meant.rule, meant.owner
+    )
+
+
+def _to_uri(
+    profile: Profile,
+    request: RequestFacts,
+    address_types: tuple[AddressType, ...],
+    *,
+    rule: str,
+    bypassed: str = "",
+) -> NextHop:
+    """The first Route or remote target, by the profile's order with that URI's host, port and transport (SPEC C8)."""
+    target = request.destination
+    assert target is not None  # the callers have looked
+    transport = target.transport or ("tls" if target.secure else "udp")
+    why = f"{request.method} follows its first Route or remote target, {target.host}"
+    site = _site(profile, target.host, target.port, transport, address_types)
+    return NextHop(site, why, rule, "", bypassed)
+
+
+def _site(
+    profile: Profile, host: str, port: int | None, transport: str, address_types: tuple[AddressType, ...]
+) -> Site:
+    return Site(
+        host,
+        port,
+        transport,
+        profile.dns_order,
+        address_types,
+        default_port=profile.tls_default_port if transport == "tls" else SIP_PORT,
+        auto_prefix=profile.dns_srv_auto_prefix,
+    )
