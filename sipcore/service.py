@@ -61,6 +61,7 @@ class Surroundings:
 class ServiceProvider:
     """SPn of a device: `status` in the device's words, `registered()`, `call()`, `on_invite()`.
 
+    `decisions` are the last reasons, newest last; `registrations` counts the REGISTERs that were granted.
     Made stopped; the device starts and stops it.
     """
 
@@ -71,6 +72,7 @@ class ServiceProvider:
         self.user_agent: UserAgent | None = None
         self.links: dict[str, Link] = {}
         self.registrant: Registrant | None = None
+        self.registrations = 0
         self._surroundings = surroundings
         self._env = surroundings.stack.env
         self._on_change = on_change
@@ -325,6 +327,7 @@ class ServiceProvider:
         self._changed()
 
     def on_registered(self, registered: Registered) -> None:
+        self.registrations += 1
         if self._router is not None:
             self._router.registered_with = registered.target
 
