@@ -483,7 +483,7 @@ def test_a_million_connections_cost_the_next_one_nothing() -> None:
     add_some(10_000, 990_000)
     many = min(add_some(1_000_000 + n * 1_000, 1_000) for n in range(10))
     assert len(table) == 1_010_000
-    assert many < few * 3
+    assert many < few * 10, "rows or chains are walked"
     assert table.octets / len(table) < 200
 
 

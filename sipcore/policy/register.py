@@ -8,14 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sipcore.policy.codes import DEFAULT_RETRY_CODES, RetryCodes
-from sipcore.policy.forms import address_of_record_uri, register_uri
+from sipcore.policy.failover import Place, place_of
+from sipcore.policy.forms import address_of_record_uri, register_uri, same_host, uri_host
 from sipcore.policy.locate import Target
-
-if TYPE_CHECKING:
-    from sipcore.config import Service
+from sipcore.policy.settings import Service
 
 Header = tuple[str, str]
 
@@ -34,7 +33,8 @@ class RegistrationPlan:
     address that the machine is told.  Times are seconds.  `instance` is a URN or
     empty, `reg_id` is None without outbound support (SPEC B4).  `stream` says that
     the service lives on a supervised connection (SPEC C6).  `ports` are the local
-    UDP ports to try in turn, the usual one first (SPEC A3).
+    UDP ports to try in turn, the usual one first (SPEC A3).  `own_hosts` are the
+    service's servers; `behind_proxy` says that an OutboundProxy carries everything.
     """
 
     request_uri: str
@@ -51,6 +51,12 @@ class RegistrationPlan:
     instance: str = ""
     reg_id: int | None = None
     ports: tuple[int, ...] = ()
+    own_hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
+
+    def keeps_credentials(self, redirected_to: str) -> bool:
+        """Whether a REGISTER that a 3xx sent to this URI still goes to the service's own servers (SPEC B7)."""
+        return self.behind_proxy or any(same_host(uri_host(redirected_to), host) for host in self.own_hosts)
 
     @property
     def stream(self) -> bool:
@@ -77,6 +83,8 @@ def plan_registration(service: Service, *, instance: str = "", secondary: bool =
         instance=instance,
         reg_id=(2 if secondary else 1) if profile.outbound_support and instance else None,
         ports=(service.user_agent_port, *(p for p in service.user_agent_ports if p != service.user_agent_port)),
+        own_hosts=(profile.registrar.host, profile.proxy.host),
+        behind_proxy=profile.outbound is not None,
     )
 
 
@@ -157,6 +165,37 @@ class Authenticator(Protocol):
     """Who answers challenges (`sipcore.digest.DigestClient`); refuses with a SipError."""
 
     def attempt(self, *, method: str, uri: str) -> Attempt: ...
+
+
+@dataclass(slots=True)
+class RegisterCall:
+    """Call-ID, From tag and the CSeq last used, of one (service, registration, server) (SPEC B4)."""
+
+    call_id: str
+    tag: str
+    cseq: int = 0
+
+
+class RegisterCalls:
+    """The calls of one registration, one for each server."""
+
+    __slots__ = ("_calls", "_random")
+
+    def __init__(self, source: random.Random) -> None:
+        self._random = source
+        self._calls: dict[Place | None, RegisterCall] = {}
+
+    def next(self, target: Target | None, live: Iterable[Target | None]) -> RegisterCall:
+        """The call of `target` with its CSeq risen by one; what is of no `live` server is forgotten."""
+        key = None if target is None else place_of(target)
+        call = self._calls.get(key)
+        if call is None:
+            wanted = {None, *(place_of(server) for server in live if server is not None)}
+            self._calls = {kept: value for kept, value in self._calls.items() if kept in wanted}
+            bits = self._random.getrandbits
+            call = self._calls[key] = RegisterCall(f"{bits(128):032x}", f"{bits(64):016x}")
+        call.cseq += 1
+        return call
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 
 from sipcore.errors import SipError
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
+from sipcore.policy.candidates import Candidates
 from sipcore.policy.codes import NO_ANSWER, NOT_REACHABLE
+from sipcore.policy.contact import ContactAddress
 from sipcore.policy.decisions import format_host_port
-from sipcore.policy.failover import DEAD_SECONDS, DeadMarks, Place, place_of
-from sipcore.policy.forms import contact_of
+from sipcore.policy.failover import Place, place_of
 from sipcore.policy.locate import Target
 from sipcore.policy.register import (
     DAY,
@@ -27,6 +28,7 @@ from sipcore.policy.register import (
     Authenticator,
     Granted,
     Header,
+    RegisterCalls,
     RegisterResponse,
     RegistrationPlan,
     SendRegister,
@@ -48,9 +50,7 @@ from sipcore.policy.registration_table import (
 )
 
 __all__ = [
-    "TABLE",
     "Action",
-    "Event",
     "FindCandidates",
     "Probe",
     "Registered",
@@ -64,17 +64,8 @@ __all__ = [
 MOST_REDIRECTIONS = 4
 MOST_INTERVALS_TOO_BRIEF = 2
 STOP_SECONDS = 4.0
-PUBLIC_ADDRESS_SETTLES = 60.0
+TIMER_SLACK = 0.01
 REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
-
-
-@dataclass(slots=True)
-class _Dialogue:
-    """Call-ID, CSeq and tag of one (service, registration, server) (SPEC B4)."""
-
-    call_id: str
-    tag: str
-    cseq: int = 0
 
 
 @dataclass(slots=True)
@@ -125,29 +116,23 @@ class RegistrationMachine:
         self.state = State.IDLE
         self.connected = not plan.stream
         self.service_route: tuple[str, ...] = ()
-        self.candidates: tuple[Target, ...] = ()
-        self.registered_with: Target | None = None
+        self.candidates = Candidates()
         self.bound_until: float | None = None
         self.next_attempt: float | None = None
         self.active_calls = 0
         self.server = ""
-        self._local = (host, port)
-        self._public: tuple[str, int] | None = None
-        self._public_changed_at = float("-inf")
+        self._address = ContactAddress(host, port)
         self._bound_contact = ""
         self._random = random
         self._authenticator = authenticator
         self._minimum_expires = 0
-        self._dialogues: dict[Place | None, _Dialogue] = {}
+        self._calls = RegisterCalls(random)
         self._outstanding: dict[int, _Outstanding] = {}
         self._token = 0
-        self._dead = DeadMarks()
         self._failure: _Failure | None = None
         self._granted = Granted(0, "")
         self._pending_wait = (0.0, "")
-        self._public_unstable = False
         self._silent = False
-        self._probes = 0
         self._probe_planned = False
         self._port_index = 0
 
@@ -170,12 +155,12 @@ class RegistrationMachine:
 
     def on_candidates(self, now: float, targets: tuple[Target, ...], ttl: float) -> list[Action]:
         """The candidates of redundancy, in order, good for `ttl` seconds; also when they were renewed (SPEC B12)."""
-        self.candidates = targets
+        self.candidates.targets = targets
         actions: list[Action] = []
         if ttl < DAY:
             actions.append(StartTimer(CANDIDATES, now + max(ttl, LEAST_REFRESH)))
         if self.state is State.REGISTERING and not self._outstanding:
-            actions.extend(self._send_to(now, self._first_candidate(now), ()))
+            actions.extend(self._send_to(now, self.candidates.first(now), ()))
         elif self.state is State.REGISTERED:
             actions.extend(self._plan_probe(now))
         return actions
@@ -199,18 +184,22 @@ class RegistrationMachine:
 
     def on_unreachable(self, now: float, token: int, why: str, *, server: str = "") -> list[Action]:
         """The name has no address, or the host cannot be reached (SPEC B5: 901).  `token` 0: for FindCandidates."""
-        if token == 0 and self.state is State.REGISTERING and not self._outstanding:
-            return self._fail(now, NOT_REACHABLE, why)
+        if token == 0:
+            if self.state is State.REGISTERING and not self._outstanding:
+                return self._fail(now, NOT_REACHABLE, why)
+            return [StartTimer(CANDIDATES, now + self.plan.retry_interval), Note(f"candidates kept: {why}", "SPEC B12")]
         return self._give_up(now, token, NOT_REACHABLE, why, server)
 
     def on_timer(self, now: float, name: str) -> list[Action]:
-        """A timer of this machine fired; one that was replaced or cancelled does no harm."""
+        """A timer of this machine fired; one that was replaced, cancelled or is early does no harm."""
         if name == PROBE:
             return self._probe(now)
         if name == CANDIDATES:
             return [] if self.state in (State.STOPPING, State.STOPPED) else [FindCandidates()]
-        if self.next_attempt is None or now < self.next_attempt or name != self._timer_name():
+        if self.next_attempt is None or name != self._timer_name():
             return []
+        if now < self.next_attempt - TIMER_SLACK:
+            return [StartTimer(name, self.next_attempt)]
         self.next_attempt = None
         return self._fire(Event.TIMER if self.connected else Event.TIMER_OFFLINE, now)
 
@@ -222,14 +211,15 @@ class RegistrationMachine:
 
     def on_address_changed(self, now: float, host: str, port: int) -> list[Action]:
         """The local address is another one: register again at once, once (SPEC A1)."""
-        if (host, port) == self._local:
+        if (host, port) == self._address.local:
             return []
-        self._local, self._public = (host, port), None
+        self._address.move(host, port)
         return self._fire(Event.MOVED, now)
 
     def on_stop(self, now: float) -> list[Action]:
         """Take the binding back, in a bounded time, and end (SPEC B16)."""
-        return self._fire(Event.STOP_BOUND if self._bound_contact else Event.STOP_UNBOUND, now)
+        bound = bool(self._bound_contact or self._outstanding) and self.connected
+        return self._fire(Event.STOP_BOUND if bound else Event.STOP_UNBOUND, now)
 
     # The table's steps
 
@@ -247,18 +237,9 @@ class RegistrationMachine:
         return self._fire(Event.CONNECTED, now) if self.connected else []
 
     def _send_first(self, now: float) -> list[Action]:
-        if self.plan.redundancy and not self.candidates:
+        if self.plan.redundancy and not self.candidates.targets:
             return [FindCandidates()]
-        return [*self._next_port(), *self._send_to(now, self._first_candidate(now), ())]
-
-    def _first_candidate(self, now: float) -> Target | None:
-        """The server that holds the registration, as long as it is one of the candidates and alive (SPEC D8)."""
-        held = self.registered_with
-        if held is not None and not self._dead.is_dead(held, now):
-            for target in self.candidates:
-                if place_of(target) == place_of(held):
-                    return target
-        return self._next_candidate(now, ())
+        return [*self._next_port(), *self._send_to(now, self.candidates.first(now), ())]
 
     def _next_port(self) -> list[Action]:
         """After silence, and while no call is up, another local port (SPEC A3)."""
@@ -266,7 +247,7 @@ class RegistrationMachine:
             return []
         self._port_index = (self._port_index + 1) % len(self.plan.ports)
         port = self.plan.ports[self._port_index]
-        self._local, self._public = (self._local[0], port), None
+        self._address.move(self._address.local[0], port)
         return [UsePort(port), Note(f"no answer on the last port, now from {port}", "SPEC A3")]
 
     def _forget(self, _now: float) -> list[Action]:
@@ -322,7 +303,7 @@ class RegistrationMachine:
     def _send(
         self, _now: float, purpose: str, target: Target | None, expires: int, tried: tuple[Place, ...]
     ) -> list[Action]:
-        contact = self._bound_contact if purpose in ("stop", "remove") else self.contact
+        contact = (self._bound_contact or self.contact) if purpose in ("stop", "remove") else self.contact
         attempt = None
         credentials: tuple[Header, ...] = ()
         if self._authenticator is not None:
@@ -354,17 +335,17 @@ class RegistrationMachine:
         """Give it a token and the next CSeq of its server's Call-ID (SPEC B4)."""
         self._token += 1
         self._outstanding[self._token] = outstanding
-        dialogue = self._dialogue(outstanding.target)
-        dialogue.cseq += 1
+        live = [self.registered_with, *self.candidates.targets, *(o.target for o in self._outstanding.values())]
+        call = self._calls.next(outstanding.target, live)
         supported = "path, outbound" if self.plan.reg_id is not None else "path"
         return SendRegister(
             token=self._token,
             request_uri=outstanding.request_uri,
             to=self.plan.address_of_record,
             from_=self.plan.address_of_record,
-            from_tag=dialogue.tag,
-            call_id=dialogue.call_id,
-            cseq=dialogue.cseq,
+            from_tag=call.tag,
+            call_id=call.call_id,
+            cseq=call.cseq,
             contacts=outstanding.contacts,
             expires=outstanding.expires,
             headers=(("Supported", supported), *outstanding.credentials),
@@ -373,25 +354,12 @@ class RegistrationMachine:
             purpose=outstanding.purpose,
         )
 
-    def _dialogue(self, target: Target | None) -> _Dialogue:
-        key = None if target is None else place_of(target)
-        if key not in self._dialogues:
-            self._forget_dialogues()
-            bits = self._random.getrandbits
-            self._dialogues[key] = _Dialogue(f"{bits(128):032x}", f"{bits(64):016x}")
-        return self._dialogues[key]
-
-    def _forget_dialogues(self) -> None:
-        """Keep those of servers that still matter: candidates come and go with DNS, memory must not."""
-        others = [self.registered_with, *(outstanding.target for outstanding in self._outstanding.values())]
-        wanted = {None, *(place_of(target) for target in (*self.candidates, *others) if target is not None)}
-        self._dialogues = {key: dialogue for key, dialogue in self._dialogues.items() if key in wanted}
-
     # Answers that lead to another REGISTER at once
 
     def _answer_again(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action] | None:
         """The next REGISTER that this answer asks for, or None when it is final (SPEC B6, B7, B8, B14)."""
-        self._learn_public_address(now, response)
+        if self.plan.discover_public_address:
+            self._address.learn(now, response.received, response.rport)
         code = response.status_code
         if code in (401, 407):
             again = self._authenticate(outstanding, response)
@@ -405,7 +373,7 @@ class RegistrationMachine:
 
     def _authenticate(self, outstanding: _Outstanding, response: RegisterResponse) -> _Outstanding | None:
         if outstanding.attempt is None:
-            outstanding.refusal = "there is no password to answer with"
+            outstanding.refusal = outstanding.refusal or "there is no password to answer with"
             return None
         try:
             headers = outstanding.attempt.answer(response.status_code, response.headers, uri=outstanding.request_uri)
@@ -436,19 +404,10 @@ class RegistrationMachine:
             outstanding.refusal = f"redirection {outstanding.redirections + 1} in a row"
             return None
         uri = max(response.contacts, key=lambda contact: contact.q).uri
-        return replace(outstanding, request_uri=uri, redirections=outstanding.redirections + 1)
-
-    def _learn_public_address(self, now: float, response: RegisterResponse) -> None:
-        """What the answer's received and rport say we look like from there (SPEC B14)."""
-        if not self.plan.discover_public_address or not (response.received or response.rport):
-            return
-        host, port = self._local
-        seen = (response.received or host, response.rport or port)
-        if seen == (self._public or self._local):
-            return
-        self._public_unstable = now - self._public_changed_at < PUBLIC_ADDRESS_SETTLES
-        if not self._public_unstable:
-            self._public, self._public_changed_at = seen, now
+        followed = replace(outstanding, request_uri=uri, redirections=outstanding.redirections + 1)
+        if self.plan.keeps_credentials(uri):
+            return followed
+        return replace(followed, attempt=None, credentials=(), refusal="a redirection left the service's own servers")
 
     # Final answers
 
@@ -477,21 +436,22 @@ class RegistrationMachine:
             if outstanding.purpose == "fallback":
                 return self._refuse_fallback(now, outstanding, refused)
             return self._refuse(now, outstanding, refused)
-        left = self.registered_with if outstanding.purpose == "fallback" else None
+        left = None
+        if outstanding.purpose == "fallback":
+            left = self.registered_with
+            self._outstanding.clear()
         old_contact, self._bound_contact = self._bound_contact, outstanding.contact
         self._granted = granted
-        self.registered_with = outstanding.target
+        self.candidates.take(outstanding.target)
         self.service_route = response.service_route
-        if outstanding.target is not None:
-            self._dead.clear(outstanding.target)
         actions = self._fire(Event.GRANTED, now)
         if left is not None:
             actions.extend(self._remove_at(now, left, old_contact))
         if self.contact != outstanding.contact:
             actions.append(Note(f"seen as {format_host_port(*self.contact_address)}, so once more", "SPEC B14"))
             actions.extend(self._fire(Event.MOVED, now))
-        elif self._public_unstable:
-            self._public_unstable = False
+        elif self._address.unstable:
+            self._address.unstable = False
             actions.append(Note("seen with another address again within 60s: not followed", "SPEC B14"))
         return actions
 
@@ -517,7 +477,8 @@ class RegistrationMachine:
     def _refuse_fallback(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action]:
         """The better server did not take us after all: stay, and probe again later."""
         if outstanding.target is not None:
-            self._dead.mark(outstanding.target, now, retry_after_wait(response) or self.plan.fallback_interval)
+            seconds = retry_after_wait(response) or self.plan.fallback_interval
+            self.candidates.mark_dead(outstanding.target, now, seconds)
         return [Note(f"no fallback: {response.status_code} {response.reason_phrase}", "SPEC B12")]
 
     def _give_up(self, now: float, token: int, code: int, why: str, server: str) -> list[Action]:
@@ -548,53 +509,42 @@ class RegistrationMachine:
         """Mark the candidate and try the next one at once; empty when every one was tried (SPEC B9, B12)."""
         if not self.plan.redundancy or outstanding.target is None:
             return []
-        self._dead.mark(outstanding.target, now, seconds or DEAD_SECONDS)
-        target = self._next_candidate(now, outstanding.tried)
+        self.candidates.mark_dead(outstanding.target, now, seconds)
+        target = self.candidates.next_untried(now, outstanding.tried)
         if target is None:
             return []
         return self._send_to(now, target, outstanding.tried)
 
-    def _next_candidate(self, now: float, tried: tuple[Place, ...]) -> Target | None:
-        """The first candidate that was not tried and is not marked; marked ones only if no attempt was made yet."""
-        untried = [target for target in self.candidates if place_of(target) not in tried]
-        alive = [target for target in untried if not self._dead.is_dead(target, now)]
-        if alive:
-            return alive[0]
-        return untried[0] if untried and not tried else None
-
-    def _better_candidates(self) -> list[Target]:
-        """Those of strictly higher priority than the server that holds the registration (SPEC B12)."""
-        held = self.registered_with
-        return [] if held is None else [target for target in self.candidates if target.priority < held.priority]
-
     def _plan_probe(self, now: float) -> list[Action]:
         """Start the timer of the next probe unless it runs: a refresh must not put it off."""
-        if self._probe_planned or not self._better_candidates():
+        if self._probe_planned or not self.candidates.better():
             return []
         self._probe_planned = True
         return [StartTimer(PROBE, now + self.plan.fallback_interval)]
 
     def _probe(self, now: float) -> list[Action]:
-        """One better server at a time, in turn (SPEC B12, C5)."""
         self._probe_planned = False
-        better = self._better_candidates()
-        if not better or self.state not in (State.REGISTERED, State.REGISTERING):
+        if self.state not in (State.REGISTERED, State.REGISTERING):
             return []
-        self._probes += 1
-        return [Probe(better[(self._probes - 1) % len(better)]), *self._plan_probe(now)]
+        target = self.candidates.next_probe()
+        return [] if target is None else [Probe(target), *self._plan_probe(now)]
 
     # What is known
 
     @property
     def contact_address(self) -> tuple[str, int]:
         """The host and port that Contact shows: the public ones once they were discovered (SPEC B14)."""
-        return self._public or self._local
+        return self._address.shown
 
     @property
     def contact(self) -> str:
         """The Contact URI."""
-        host, port = self.contact_address
-        return contact_of(self.plan.contact_scheme, self.plan.contact_user, host, port, self.plan.transport)
+        return self._address.uri(self.plan.contact_scheme, self.plan.contact_user, self.plan.transport)
+
+    @property
+    def registered_with(self) -> Target | None:
+        """The server that holds the registration; None without redundancy."""
+        return self.candidates.held
 
     def is_bound(self, now: float) -> bool:
         """Whether the last binding granted still lives, whatever was tried since."""
@@ -607,6 +557,8 @@ class RegistrationMachine:
     def status(self, now: float) -> str:
         """The registration in the device's words (SPEC F1)."""
         server = self.server or "none"
+        if self.state in (State.STOPPING, State.STOPPED):
+            return _WORDS[self.state]
         if self.bound_until is not None and self.is_bound(now) and self._failure is None:
             return f"Registered (server={server}; expire in {_seconds(self.bound_until - now)})"
         if self._failure is None:

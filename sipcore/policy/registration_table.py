@@ -124,6 +124,8 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[str, ...]]] = {
     (_S.WAITING, _E.LOST): (_S.OFFLINE, ("cancel",)),
     (_S.WAITING, _E.STOP_BOUND): (_S.STOPPING, ("cancel", "remove")),
     (_S.WAITING, _E.STOP_UNBOUND): (_S.STOPPED, ("cancel", "end")),
+    (_S.WAITING, _E.GRANTED): (_S.REGISTERED, ("cancel", "bind")),
+    (_S.ORDERED, _E.GRANTED): (_S.REGISTERED, ("cancel", "bind")),
     (_S.ORDERED, _E.TIMER): (_S.REGISTERING, ("send",)),
     (_S.ORDERED, _E.TIMER_OFFLINE): (_S.OFFLINE, ("cancel",)),
     (_S.ORDERED, _E.MOVED): (_S.REGISTERING, ("cancel", "send")),

@@ -175,7 +175,11 @@ cdef class Engine:
         return found.sent_by
 
     def flow_sent_by(self, int64_t flow):
-        return self.core.connections.local_of(flow).sent_by
+        cdef Local local = self.core.connections.local_of(flow)
+        if local.port or local.is_advertised:
+            return local.sent_by
+        host, port = self.core.connections.flow_info(flow)[1:3]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def datagram_flow(self, int64_t local, str host not None, int port):
         cdef Local found = self.core.connections.local(local)
