@@ -67,6 +67,10 @@ class Provider:
             await self.edge.close(timeout=0)
             self.edge = None
 
+    async def close(self) -> None:
+        await self.stop_edge()
+        await self.home.close(timeout=0)
+
     def bound(self) -> dict[str, list[str]]:
         """User names to the contacts that they are bound to now."""
         now = self.home.env.now()
