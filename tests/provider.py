@@ -82,7 +82,7 @@ class Provider:
         return found
 
 
-def configure(services: int = 1, *, device: str = "", **profile: object) -> DeviceConfig:
+def configure(services: int = 1, *, device: str = "", **profile: str | int | bool) -> DeviceConfig:
     """A device with that many services on profile A; `profile` adds keys, `device` lines of its table."""
     lines = ["[device]", device, "[itsp.A]", f'ProxyServer = "{DOMAIN}"']
     lines += [f"{key} = {_toml(value)}" for key, value in profile.items()]
