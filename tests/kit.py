@@ -54,7 +54,13 @@ def request_octets(
 
 
 def response_octets(
-    request: bytes, status_code: int, reason: str = "x", *, tag: str = "t1", headers: Sequence[str] = (), body: bytes = b""
+    request: bytes,
+    status_code: int,
+    reason: str = "x",
+    *,
+    tag: str = "t1",
+    headers: Sequence[str] = (),
+    body: bytes = b"",
 ) -> bytes:
     """A response to a request that a stack under test sent."""
     message = parsed_request(request)

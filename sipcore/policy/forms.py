@@ -7,12 +7,9 @@ the OutboundProxy is not even looked at here.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from sipcore.policy.decisions import format_host_port
-
-if TYPE_CHECKING:
-    from sipcore.config import Server, Service
+from sipcore.policy.settings import Server, Service
 
 _NAME_CHARACTERS = "A-Za-z0-9_-"
 _ADDRESS_CHARACTERS = "0-9A-Fa-f:"
@@ -52,6 +49,12 @@ def contact_of(scheme: str, user: str, host: str, port: int, transport: str) -> 
 def _host_part(server: Server) -> str:
     suffix = "" if server.transport == "udp" else f";transport={server.transport}"
     return f"{format_host_port(server.host, server.port)}{suffix}"
+
+
+def uri_host(uri: str) -> str:
+    """The host of a SIP URI as written, without brackets; empty where there is none."""
+    found = re.match(r"(?i)sips?:(?:[^@]*@)?(\[[^\]]*\]|[^:;?>]*)", uri)
+    return found.group(1).strip("[]") if found else ""
 
 
 def same_host(one: str, other: str) -> bool:
