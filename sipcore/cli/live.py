@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sipcore.cli.screen import Step, StepState
+from sipcore.cli.screen import Step, StepState, reason
 from sipcore.status import ServiceStatus, format_active_calls
 
 MARKS: dict[StepState, tuple[str, str]] = {
@@ -58,10 +58,16 @@ def _draw_services(title: str, services: Sequence[ServiceStatus]) -> Table:
         table.add_row(
             f"SP{service.sp}",
             Text.assemble((service.status, _colour(service)), (calls, "cyan")),
-            Text(service.connection or "datagrams", style="" if service.connection else "dim"),
-            Text(service.decisions[-1] if service.decisions else ""),
+            _connection(service),
+            Text(reason(service)),
         )
     return table
+
+
+def _connection(service: ServiceStatus) -> Text:
+    if service.connection == service.status:
+        return Text("none", style="red")
+    return Text(service.connection or "datagrams", style="" if service.connection else "dim")
 
 
 def _colour(service: ServiceStatus) -> str:
