@@ -22,6 +22,8 @@ class TransactionTable:
     """Rows that have no final response yet."""
 
     def __new__(cls, key: bytes, wheel: TimerWheel, wheel_tag: int) -> TransactionTable: ...
+    def state(self, handle: int) -> int:
+        """Where a transaction stands, a number of `sipcore.machines.State`; TERMINATED when it is over."""
     @property
     def live(self) -> int: ...
     @property
