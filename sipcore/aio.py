@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
+from sipcore.interfaces import interface_addresses
 from sipcore.streams import OnLost, StreamConnection, StreamTable
 
 logger = logging.getLogger("sipcore.aio")
@@ -93,6 +94,9 @@ class AsyncioEnv:
             except OSError as error:
                 raise TransportError(f"no route to {remote_host}: {_reason(error)}") from error
             return str(probe.getsockname()[0])
+
+    def host_addresses(self, interface: str = "") -> tuple[str, ...]:
+        return interface_addresses(interface)
 
     def watch_addresses(self, on_change: Callable[[], None]) -> Watch:
         return _AddressWatch(self.loop, on_change)
