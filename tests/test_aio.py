@@ -434,15 +434,16 @@ def test_addresses_of_the_host_can_be_watched(run: Any) -> None:
 def test_a_stack_that_closed_holds_no_descriptor_and_no_task(run: Any) -> None:
     """FAULTS 57."""
 
+    async def use(transport: str) -> None:
+        async with listening(transport) as (_, port), listening() as (client, _):
+            await client.request("OPTIONS", f"sip:127.0.0.1:{port};transport={transport}")
+        await asyncio.sleep(0.1)
+
     async def main() -> tuple[int, int, int]:
-        async with listening() as (_, port), listening() as (client, _):
-            await client.request("OPTIONS", f"sip:127.0.0.1:{port}")
-        await asyncio.sleep(0.1)
+        await use("tcp")  # the loop opens its own spare descriptors once
         before = open_descriptors()
-        for _ in range(5):
-            async with listening("tcp") as (_, port), listening() as (client, _):
-                await client.request("OPTIONS", f"sip:127.0.0.1:{port};transport=tcp")
-        await asyncio.sleep(0.1)
+        for transport in ("udp", "tcp", "udp", "tcp"):
+            await use(transport)
         gc.collect()
         return before, open_descriptors(), len(asyncio.all_tasks())
 
