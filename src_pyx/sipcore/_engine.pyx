@@ -23,7 +23,7 @@ from sipcore._connections cimport (
     host_address,
 )
 from sipcore._core cimport *
-from sipcore._core import COUNTER_NAMES, derive_key
+from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
 from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer
 from sipcore._message cimport Request, Response
 from sipcore._transactions cimport TRANSACTION_NONE, TransactionTable
@@ -362,7 +362,7 @@ cdef class Engine:
         return entry is not None and self.core.wheel.cancel(entry[1])
 
     def stats(self):
-        counts = {name: self.core.counters[<int>number] for number, name in enumerate(COUNTER_NAMES)}
+        counts = {name: self.core.counters[<int>number] for number, name in enumerate(_COUNTER_NAMES)}
         return {
             **counts,
             "sent": self.core.outbox.sent,
