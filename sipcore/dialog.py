@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sipcore.errors import ParseError, UsageError
 
 if TYPE_CHECKING:
+    from sipcore._fields import Address
     from sipcore._message import Message, Request, Response
-    from sipcore.headers import Address
 
 # RFC 3261 section 12.2.1.1 and section 19.1.1: what a Request-URI must not carry.
 NOT_IN_REQUEST_URI = ("method",)

@@ -11,10 +11,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from sipcore._fields import Address
+from sipcore._message import Request
 from sipcore._uri import Uri
 from sipcore.digest import PLACES, DigestServer, Stored
-
-from sipcore._message import Request
 from sipcore.errors import ParseError, TransportError
 from sipcore.location import (
     Binding,

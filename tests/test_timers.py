@@ -19,7 +19,7 @@ def test_an_empty_wheel_has_nothing_due() -> None:
 
 
 def test_a_timer_is_never_early_and_at_most_a_tick_late() -> None:
-    for due in (1, 999, 1_000, 1_001, 63_999, 64_001, 500_000, 32 * S + 1):
+    for due in (1, 999, 1_000, 1_001, 255_999, 256_001, 500_000, 32 * S + 1):
         wheel = TimerWheel()
         wheel.start(due, 7)
         assert wheel.take(due - 1) == []
@@ -132,7 +132,7 @@ def test_waking_when_told_takes_every_timer_with_few_wakes() -> None:
         taken = wheel.take(now)
         wakes += 1
     assert now == due
-    assert wakes <= 9
+    assert wakes <= 7
 
 
 def test_memory_follows_the_live_timers_down_again() -> None:
@@ -177,7 +177,7 @@ class WheelModel(RuleBasedStateMachine):
         self.live[handle] = (self.due(-(-max(due_us, 0) // MS)), self.starts, tag)
 
     @rule(
-        delay=st.one_of(st.integers(-S, 300 * S), st.integers(0, 3 * YEAR), st.sampled_from([0, MS, 64 * MS, 4096 * MS])),
+        delay=st.one_of(st.integers(-S, 300 * S), st.integers(0, 3 * YEAR), st.sampled_from([0, MS, 256 * MS])),
         tag=st.integers(0, 2**64 - 1),
     )
     def start(self, delay: int, tag: int) -> None:
@@ -224,7 +224,7 @@ class WheelModel(RuleBasedStateMachine):
             return
         first = min(self.live.values())[0]
         assert self.now < bound <= first * MS
-        if first // 64 == self.now // MS // 64:
+        if first // 256 == self.now // MS // 256:
             assert bound == first * MS
 
 

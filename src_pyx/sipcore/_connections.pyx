@@ -184,13 +184,13 @@ cdef class ConnectionTable:
 
     def add_local(self, str transport not None, str host not None, int port, *, int user_agent, object sender=None,
                   tuple advertise=None):
-        """Add a local address (numeric, port 1-65535); its handle.
+        """Add a local address (numeric, port 1-65535; 0 for connections only, nothing listens); its handle.
 
         `advertise`: (host, port) for Via and Contact where they differ from what is bound.
         """
         cdef host_address address
         read_address(&address, host, port)
-        if port == 0 or transport.lower() not in TRANSPORTS[1:]:
+        if transport.lower() not in TRANSPORTS[1:] or (port == 0 and transport.lower() == "udp"):
             raise UsageError(f"not a transport and bound port: {transport!r}, {port}")
         cdef Local local = self.next_local()
         if local is None:
@@ -694,7 +694,10 @@ cdef class ConnectionTable:
         cdef bytes octets
         if len(token) != 22 or not token.isascii():
             return 0
-        octets = base64.urlsafe_b64decode(token + "==")
+        try:
+            octets = base64.urlsafe_b64decode(token + "==")
+        except ValueError:
+            return 0
         if len(octets) != 16 or octets[0] >= 0x80:
             return 0
         flow = int.from_bytes(octets[:8], "big")

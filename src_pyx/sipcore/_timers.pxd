@@ -26,7 +26,7 @@ cdef class TimerWheel:
     cpdef bint restart(self, int64_t timer, int64_t due_us) noexcept
     # Take due timers away: the number of tags written, at most `room`.  Call again until 0.
     cdef Py_ssize_t take_due(self, int64_t now_us, uint64_t *tags, Py_ssize_t room) noexcept
-    # No timer is due before this instant: exact for the next 64 ms, a lower bound beyond; -1: no timer.
+    # No timer is due before this instant: exact in the 256 ms block of now, a lower bound beyond; -1: no timer.
     cpdef int64_t next_due_us(self) noexcept
 
     cdef wheel_timer *find(self, int64_t timer) noexcept

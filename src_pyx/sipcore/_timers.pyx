@@ -121,7 +121,7 @@ cdef class TimerWheel:
     cpdef int64_t next_due_us(self) noexcept:
         """No timer is due before this instant; -1 without timers.
 
-        Exact when the next timer is due in the 64 ms block that time is in, else the start of
+        Exact when the next timer is due in the 256 ms block that time is in, else the start of
         the block that holds it: a driver that wakes then and takes nothing asks again.
         """
         cdef int64_t tick = 0

@@ -105,6 +105,7 @@ cdef class TransactionTable:
     cdef readonly int64_t started
     cdef readonly int64_t unfinished            # rows before Accepted and Completed
     cdef sip_key key
+    cdef dict by_flow                           # connection -> set of handles
     cdef TimerWheel wheel
     cdef uint64_t wheel_tag
     cdef uint32_t generation
@@ -114,6 +115,8 @@ cdef class TransactionTable:
     # rows
     cdef uint32_t add(self, int machine, transaction_key key, uint32_t user_agent, int64_t flow, bint reliable) noexcept
     cdef int add_to_dialogs(self, uint32_t index, uint64_t dialog_key) noexcept
+    cdef int note_flow(self, uint32_t index) except -1
+    cdef list take_flow(self, int64_t flow)          # handles of the rows of a connection
     cdef void remove(self, uint32_t index) noexcept
     cdef transaction_row *row(self, uint32_t index) noexcept
     cdef uint32_t find(self, transaction_key key) noexcept
@@ -134,6 +137,7 @@ cdef class TransactionTable:
     cdef int64_t next_due_us(self) noexcept
     cdef uint32_t oldest_finished(self, int64_t now_us) noexcept
     # the parts
+    cdef void drop_flow(self, uint32_t index) noexcept
     cdef void drop_references(self) noexcept
     cdef void release(self, transaction_row *row) noexcept
     cdef uint32_t with_dialog_key(self, uint32_t index, uint64_t dialog_key) noexcept

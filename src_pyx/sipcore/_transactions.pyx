@@ -137,6 +137,7 @@ cdef class TransactionTable:
         if pool_init(&self.pool, sizeof(transaction_row)) or buckets_init(&self.by_key) or buckets_init(&self.by_dialog):
             raise MemoryError
         self.key = siphash_key(<const char *>key)
+        self.by_flow = {}
         self.wheel = wheel
         self.wheel_tag = wheel_tag
         for queue in range(4):
@@ -174,6 +175,11 @@ cdef class TransactionTable:
             while self.by_key.heads[bucket] != TRANSACTION_NONE:
                 self.remove(self.by_key.heads[bucket])
 
+    def state(self, int64_t handle) -> int:
+        """Where a transaction stands, a number of `sipcore.machines.State`; TERMINATED when it is over."""
+        cdef uint32_t index = self.index_of(handle)
+        return STATE_TERMINATED if index == TRANSACTION_NONE else self.row(index).state
+
     @property
     def live(self) -> int:
         return self.pool.used
@@ -205,11 +211,35 @@ cdef class TransactionTable:
         self.unfinished += 1
         return taken
 
+    cdef int note_flow(self, uint32_t index) except -1:
+        """Remember which rows hang on a connection, so that its end finds them; datagram flows do not end."""
+        cdef transaction_row *row = self.row(index)
+        cdef set handles
+        if not row.flags & TRANSACTION_RELIABLE:
+            return 0
+        handles = self.by_flow.get(row.flow)
+        if handles is None:
+            handles = self.by_flow[row.flow] = set()
+        handles.add(self.handle_of(index))
+        return 0
+
+    cdef list take_flow(self, int64_t flow):
+        return list(self.by_flow.pop(flow, ()))
+
+    cdef void drop_flow(self, uint32_t index) noexcept:
+        cdef transaction_row *row = self.row(index)
+        cdef set handles
+        if row.flags & TRANSACTION_RELIABLE and (handles := self.by_flow.get(row.flow)) is not None:
+            handles.discard(self.handle_of(index))
+            if not handles:
+                del self.by_flow[row.flow]
+
     cdef void remove(self, uint32_t index) noexcept:
         cdef transaction_row *row = self.row(index)
         cdef PyObject *octets = <PyObject *>row.octets
         cdef PyObject *owner = <PyObject *>row.owner
         self.unfinished -= is_unfinished(row.state)
+        self.drop_flow(index)
         self.dequeue(index)
         self.unlink_key(index)
         if row.flags & TRANSACTION_IN_DIALOG_TABLE:

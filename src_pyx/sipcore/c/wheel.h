@@ -2,22 +2,23 @@
  * hierarchical timing wheels", 1987).
  *
  * Time is in ticks.  A timer lives on the lowest level whose digit tells its due tick
- * from `elapsed`, the last tick whose timers were taken; levels have 64 slots each and a
- * bitmap, so empty time is skipped however long it is.  Nine levels cover every tick an
+ * from `elapsed`, the last tick whose timers were taken; levels have 256 slots each and a
+ * bitmap, so empty time is skipped however long it is.  Seven levels cover every tick an
  * int64 of microseconds can name: nothing is ever clamped.  A timer moves down a level
- * at most eight times.  All timers of one tick are always in one list, in the order in
+ * at most six times, one of 64*T1 once, with those of the same 256 ms.  All timers of one tick are always in one list, in the order in
  * which they were started.  Knows no clock and nothing of what a timer is for. */
 #ifndef SIPCORE_WHEEL_H
 #define SIPCORE_WHEEL_H
 
 #include "pool.h"
 
-#define WHEEL_BITS 6
+#define WHEEL_BITS 8
 #define WHEEL_SLOTS (1 << WHEEL_BITS)
-#define WHEEL_LEVELS 9
+#define WHEEL_WORDS (WHEEL_SLOTS / 64)
+#define WHEEL_LEVELS 7
 #define WHEEL_DUE (WHEEL_LEVELS * WHEEL_SLOTS)      /* the list of timers being taken */
 #define WHEEL_LISTS (WHEEL_DUE + 1)
-#define WHEEL_LIST_BITS 10
+#define WHEEL_LIST_BITS 11
 #define WHEEL_SERIAL_MAX (((uint64_t)1 << 39) - 1)  /* serial and row index together fill 63 bits */
 
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
 
 typedef struct {
     sip_pool pool;
-    uint64_t occupied[WHEEL_LEVELS];
+    uint64_t occupied[WHEEL_LEVELS][WHEEL_WORDS];
     int32_t first[WHEEL_LISTS];
     int64_t elapsed;
     uint64_t serial;           /* of the timer started last */
@@ -49,13 +50,19 @@ static inline int wheel_init(sip_wheel *wheel, int64_t elapsed)
     return pool_init(&wheel->pool, sizeof(wheel_timer));
 }
 
+static inline void wheel_mark(sip_wheel *wheel, int list, int is_occupied)
+{
+    uint64_t *word = &wheel->occupied[list >> WHEEL_BITS][(list & (WHEEL_SLOTS - 1)) >> 6];
+    uint64_t bit = (uint64_t)1 << (list & 63);
+    *word = is_occupied ? *word | bit : *word & ~bit;
+}
+
 static inline void wheel_link(sip_wheel *wheel, wheel_timer *timer, int32_t index, int list)
 {
     int32_t head = wheel->first[list];
     if (head < 0) {
         wheel->first[list] = timer->next = timer->previous = index;
-        if (list < WHEEL_DUE)
-            wheel->occupied[list >> WHEEL_BITS] |= (uint64_t)1 << (list & (WHEEL_SLOTS - 1));
+        if (list < WHEEL_DUE) wheel_mark(wheel, list, 1);
     } else {
         wheel_timer *first = wheel_row(wheel, head);
         timer->next = head;
@@ -71,8 +78,7 @@ static inline void wheel_unlink(sip_wheel *wheel, wheel_timer *timer, int32_t in
     int list = (int)(timer->stamp & ((1 << WHEEL_LIST_BITS) - 1));
     if (timer->next == index) {
         wheel->first[list] = -1;
-        if (list < WHEEL_DUE)
-            wheel->occupied[list >> WHEEL_BITS] &= ~((uint64_t)1 << (list & (WHEEL_SLOTS - 1)));
+        if (list < WHEEL_DUE) wheel_mark(wheel, list, 0);
         return;
     }
     if (wheel->first[list] == index) wheel->first[list] = timer->next;
@@ -125,13 +131,21 @@ static inline int wheel_is_taking(const sip_wheel *wheel)
     return wheel->first[WHEEL_DUE] >= 0;
 }
 
+/* The first slot of a level that has timers, -1: none. */
+static inline int wheel_first_slot(const sip_wheel *wheel, int level)
+{
+    for (int word = 0; word < WHEEL_WORDS; word++)
+        if (wheel->occupied[level][word]) return word << 6 | __builtin_ctzll(wheel->occupied[level][word]);
+    return -1;
+}
+
 /* The earliest list with a timer and the first tick that it covers; -1: no timer. */
 static inline int wheel_first_list(const sip_wheel *wheel, int64_t *tick)
 {
     for (int level = 0; level < WHEEL_LEVELS; level++) {
-        if (!wheel->occupied[level]) continue;
-        int slot = __builtin_ctzll(wheel->occupied[level]), shift = level * WHEEL_BITS;
-        int64_t above = level + 1 < WHEEL_LEVELS ? wheel->elapsed >> (shift + WHEEL_BITS) << (shift + WHEEL_BITS) : 0;
+        int slot = wheel_first_slot(wheel, level), shift = level * WHEEL_BITS;
+        if (slot < 0) continue;
+        int64_t above = wheel->elapsed >> (shift + WHEEL_BITS) << (shift + WHEEL_BITS);
         *tick = above | (int64_t)slot << shift;
         return level << WHEEL_BITS | slot;
     }
@@ -143,7 +157,7 @@ static inline int32_t wheel_detach(sip_wheel *wheel, int list)
 {
     int32_t head = wheel->first[list];
     wheel->first[list] = -1;
-    wheel->occupied[list >> WHEEL_BITS] &= ~((uint64_t)1 << (list & (WHEEL_SLOTS - 1)));
+    wheel_mark(wheel, list, 0);
     return head;
 }
 

@@ -1,0 +1,544 @@
+"""One user agent (RFC 3261 section 6): its addresses, handlers, dialogs, calls and requests.
+
+Orchestrates: what octets mean, where a server is and when a timer fires is
+decided elsewhere.  The stack that it belongs to is in `stack`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import ssl as ssl_module
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from sipcore import uas
+from sipcore._message import Request, Response
+from sipcore.call import Call, IncomingCall, OutgoingCall
+from sipcore.connecting import Connector
+from sipcore.dialog import Dialog, DialogKey
+from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
+from sipcore.errors import SipError, TransportError, UsageError
+from sipcore.nexthop import Rfc3263
+from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
+
+if TYPE_CHECKING:
+    from sipcore._engine import Engine
+    from sipcore.policy.decisions import Decision
+    from sipcore.stack import Stack
+
+logger = logging.getLogger("sipcore.stack")
+
+MAX_PARKED = 1_024  # requests of one user agent that wait for their next hop
+
+Handler = Callable[[Request], Any]
+CallHandler = Callable[["IncomingCall"], Any]
+SendHook = Callable[[Request, int], Request | None]
+Authorize = Callable[[Challenged], Sequence[tuple[str, str]] | None]
+AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
+
+
+class UserAgent:
+    """One user agent (RFC 3261 section 6): its addresses, handlers, dialogs and transactions (SPEC A8).
+
+    Replaceable: `next_hop` (where requests go), `authorize` (answers to
+    challenges), `local_contact` (the Contact URI of a transport), `accepts`
+    (stream connections by remote address), `on_decision` (hears each Decision).
+    """
+
+    def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
+        self.stack = stack
+        self.is_proxy = is_proxy
+        self.stateless_methods: frozenset[str] = frozenset()
+        self.name = name
+        self.env = stack.env
+        self.driver = stack.driver
+        self.engine: Engine = stack.engine
+        self.id = self.engine.add_user_agent(self)
+        self.listeners: list[Listener] = []
+        self.connector = Connector(self)
+        self.next_hop: NextHop = Rfc3263(self)
+        self.authorize: Authorize | None = None
+        self.local_contact: Callable[[str], str] = self._local_contact
+        self.accepts: Callable[[str], bool] | None = None
+        self.on_decision: Callable[[Decision], None] | None = None
+        self.identity = ""
+        self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
+        self.supported: tuple[str, ...] = ()
+        self.calls: set[Call] = set()
+        self.call_limit: int | None = None
+        self.live: set[ClientTransaction] = set()
+        self.parked = 0
+        self.closing = False
+        self._handlers: dict[str, tuple[Handler, bool]] = {}
+        self._every: tuple[Handler, bool] | None = None
+        self._on_invite: CallHandler | None = None
+        self._on_cancel: Callable[[Request], None] | None = None
+        self._on_ack_timeout: Callable[[Request], None] | None = None
+        self._send_hooks: list[SendHook] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._by_transaction: dict[int, asyncio.Task[Any] | Call] = {}
+        self._dialogs: dict[DialogKey, Call] = {}
+        self._placed: dict[tuple[str, str], OutgoingCall] = {}
+
+    # addresses
+
+    async def listen(
+        self,
+        transport: str,
+        address: str,
+        *,
+        advertise: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        limits: StreamLimits | None = None,
+    ) -> Listener:
+        """Open a local address, `HOST:PORT` (port 0: any).  `advertise` is what Via and Contact say instead.
+
+        TransportError when the address is not to be had.
+        """
+        transport = transport.lower()
+        host, port = split_address(address)
+        told = split_address(advertise) if advertise else None
+        if transport == "udp":
+            listener = self.env.open_datagrams(self.driver, host, port, user_agent=self.id, advertise=told)
+        elif transport in STREAM_TRANSPORTS:
+            listener = await self.env.listen(
+                self.driver,
+                transport,
+                host,
+                port,
+                user_agent=self.id,
+                advertise=told,
+                ssl=ssl,
+                accept=lambda remote: self.accepts is None or self.accepts(remote),
+                limits=limits,
+            )
+        else:
+            raise UsageError(f"no such transport: {transport!r}")
+        self.listeners.append(listener)
+        return listener
+
+    def listener_for(self, transport: str, remote_host: str = "") -> Listener | None:
+        """The first open address of `transport`, of the address family of `remote_host` if that is given."""
+        for listener in self.listeners:
+            if listener.transport == transport and (not remote_host or (":" in listener.host) == (":" in remote_host)):
+                return listener
+        return None
+
+    def datagram_flow(self, host: str, port: int) -> int:
+        """The flow to a datagram address, from this user agent's listener; opens one where there is none."""
+        listener = self.listener_for("udp", host)
+        if listener is None:
+            source = self.env.source_address(host)
+            listener = self.env.open_datagrams(self.driver, source, 0, user_agent=self.id)
+            self.listeners.append(listener)
+        return self.engine.datagram_flow(listener.local, host, port)
+
+    async def connect(
+        self,
+        transport: str,
+        host: str,
+        port: int,
+        *,
+        bind: tuple[str, int] | None = None,
+        server_name: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        on_lost: Callable[[int, str], None] | None = None,
+        limits: StreamLimits | None = None,
+    ) -> int:
+        """Open a connection of this user agent's own, shared with nobody; returns its flow (see `env.Env.connect`)."""
+        return await self.connector.open(
+            transport, host, port, bind=bind, server_name=server_name, ssl=ssl, on_lost=on_lost, limits=limits
+        )
+
+    def disconnect(self, flow: int, reason: str = "closed here") -> None:
+        """Close a connection; its transactions hear of it."""
+        self.env.disconnect(self.driver, flow, reason)
+
+    def contact(self, flow: int) -> str:
+        """The Contact value of requests and responses on `flow`."""
+        return f"<{self.local_contact(self.engine.flow_info(flow)[0])}>"
+
+    def _local_contact(self, transport: str) -> str:
+        listener = self.listener_for(transport) or (self.listeners[0] if self.listeners else None)
+        if listener is None:
+            raise UsageError("a Contact needs a listening address")
+        sent_by = self.engine.local_sent_by(listener.local)
+        user = f"{self.name}@" if self.name else ""
+        if listener.transport == "udp":
+            return f"sip:{user}{sent_by}"
+        return f"sip:{user}{sent_by};transport={listener.transport}"
+
+    # handlers
+
+    @overload
+    def on(
+        self, method: str, handler: None = None, *, stateless: bool = False
+    ) -> Callable[[AnyHandler], AnyHandler]: ...
+    @overload
+    def on(self, method: str, handler: AnyHandler, *, stateless: bool = False) -> AnyHandler: ...
+    def on(self, method: str, handler: Any = None, *, stateless: bool = False) -> Any:
+        """Give `method` a handler: `handler(request)`, plain (inside the batch) or `async def` (a task).
+
+        Call it or use it as a decorator.  "*" takes every request that has no handler of its own, unchecked, as a
+        proxy wants it.  "CANCEL" hears of a cancelled INVITE (the engine has answered the CANCEL).  With a handler for
+        INVITE the application keeps its dialogs itself; use `on_invite` to be given calls.  `stateless`: no
+        transaction is made, a retransmission reaches the handler again.
+        """
+        if handler is None:
+            return lambda function: self.on(method, function, stateless=stateless)
+        entry = handler, inspect.iscoroutinefunction(handler)
+        if method == "*":
+            self._every = entry
+        elif method == "CANCEL":
+            self._on_cancel = handler
+        else:
+            self._handlers[method] = entry
+        if stateless:
+            self.stateless_methods = self.stateless_methods | {method}
+            self.engine.set_stateless_methods(self.id, self.stateless_methods)
+        return handler
+
+    def on_invite(self, handler: AnyHandler) -> AnyHandler:
+        """Give incoming calls a handler: `async def handler(call)`, or a plain one that answers later."""
+        self._on_invite = handler
+        return handler
+
+    def on_send(self, hook: AnyHandler) -> AnyHandler:
+        """`hook(request, flow)` sees each request before it is sent; what it returns, if not None, is sent instead."""
+        self._send_hooks.append(hook)
+        return hook
+
+    def methods(self) -> list[str]:
+        """What Allow says: methods with a handler and those built in."""
+        known = {"OPTIONS", "CANCEL", *self._handlers}
+        if self._on_invite is not None:
+            known |= {"INVITE", "ACK", "BYE"}
+        return sorted(known)
+
+    # requests from here
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        routes: Sequence[str] = (),
+        from_: str | None = None,
+        to: str | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+        flow: int | None = None,
+        timeout: float | None = None,
+    ) -> ClientTransaction:
+        """Send a request outside of dialogs.  `await` it for the final response, iterate it for provisional ones.
+
+        `from_` and `to` are From and To values (a tag is added to From unless it has one); `routes` a preset route
+        set; `flow` skips the choice of a next hop; `timeout` seconds shorten the 64*T1 of the transaction.
+        """
+        draft = self.draft(
+            method,
+            uri,
+            headers=headers,
+            body=body,
+            routes=routes,
+            from_=from_,
+            to=to,
+            call_id=call_id,
+            sequence=sequence,
+        )
+        return ClientTransaction(self, draft).start(flow=flow or 0, timeout=timeout)
+
+    def draft(
+        self,
+        method: str,
+        uri: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        routes: Sequence[str] = (),
+        from_: str | None = None,
+        to: str | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> Draft:
+        """A request outside of dialogs as RFC 3261 section 8.1.1 forms it, to be started later."""
+        given = {name.lower() for name, _ in headers}
+        from_value = from_ if from_ is not None else f"<{self.identity or self._anonymous()}>"
+        if ";tag=" not in from_value.rpartition(">")[2]:
+            from_value += f";tag={self.engine.new_tag()}"
+        return Draft(
+            method,
+            uri,
+            from_value=from_value,
+            to_value=to if to is not None else f"<{uri}>",
+            call_id=call_id or self.engine.new_call_id(),
+            sequence=sequence,
+            routes=tuple(routes),
+            headers=list(headers),
+            body=body,
+            contact=method in uas.WITH_CONTACT and "contact" not in given,
+        )
+
+    def dial(
+        self,
+        uri: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        content_type: str = "application/sdp",
+        timeout: float | None = None,
+        routes: Sequence[str] = (),
+        from_: str | None = None,
+        to: str | None = None,
+    ) -> OutgoingCall:
+        """Place a call: `async with` it (it ends with the block), or await its `answered()`.
+
+        `timeout` is how long it may ring, seconds.  Raises CallBusy, CallRejected, CallTimeout, CallCancelled.
+        """
+        if body:
+            headers = [*headers, ("Content-Type", content_type)]
+        draft = self.draft("INVITE", uri, headers=headers, body=body, routes=routes, from_=from_, to=to)
+        return OutgoingCall(self, draft, timeout=timeout)
+
+    def send_request(
+        self,
+        request: Request,
+        hop: Hop,
+        receiver: Any,
+    ) -> int:
+        """Start a transaction for a ready-made request, its Via included, and no more; for proxies.
+
+        `receiver` is the engine's `ResponseReceiver`.  Returns the engine's handle, for `engine.cancel`.
+        """
+        return self.engine.send_request(self._hooked(request, hop.flow), hop.flow, receiver, self.driver.now())
+
+    def via(self, flow: int) -> str:
+        """A Via value with a new branch for a request on `flow` (RFC 3261 section 8.1.1.7, RFC 3581)."""
+        transport = self.engine.flow_info(flow)[0]
+        rport = ";rport" if transport == "udp" else ""
+        return f"SIP/2.0/{transport.upper()} {self.engine.flow_sent_by(flow)};branch={self.engine.new_branch()}{rport}"
+
+    def dress(self, draft: Draft, hop: Hop) -> Request:
+        """The request that `draft` becomes on `hop`: Via, Contact, and what the send hooks make of it."""
+        contact = self.contact(hop.flow) if draft.contact else None
+        return self._hooked(draft.build(self.via(hop.flow), contact), hop.flow)
+
+    def _hooked(self, request: Request, flow: int) -> Request:
+        for hook in self._send_hooks:
+            request = hook(request, flow) or request
+        return request
+
+    def _anonymous(self) -> str:
+        listener = self.listeners[0] if self.listeners else None
+        host = self.engine.local_sent_by(listener.local) if listener is not None else "anonymous.invalid"
+        return f"sip:{self.name or 'anonymous'}@{host}"
+
+    # bookkeeping for requests and calls
+
+    def may_park(self) -> bool:
+        return self.parked < MAX_PARKED and not self.stack.closed
+
+    def note(self, decision: Decision) -> None:
+        """A decision was acted upon (SPEC D9)."""
+        if self.on_decision is not None:
+            self.on_decision(decision)
+
+    def ended(self, transaction: ClientTransaction) -> None:
+        self.stack.something_ended()
+
+    def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as a task of this user agent: started at once on CPython 3.12 and newer, soon on 3.11."""
+        loop = self.env.loop
+        task: asyncio.Task[Any]
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+        else:
+            task = asyncio.Task(coroutine, loop=loop)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self.stack.something_ended()
+
+    def add_dialog(self, dialog: Dialog, call: Call) -> None:
+        self._dialogs[dialog.key] = call
+
+    def remove_dialog(self, dialog: Dialog) -> None:
+        self._dialogs.pop(dialog.key, None)
+
+    def add_placed(self, call_id: str, from_tag: str, call: OutgoingCall) -> None:
+        self._placed[call_id, from_tag] = call
+
+    def remove_placed(self, call_id: str, from_tag: str) -> None:
+        self._placed.pop((call_id, from_tag), None)
+
+    def pend(self, transaction: int, owner: asyncio.Task[Any] | Call) -> None:
+        """Who is to hear when the server transaction of an INVITE is cancelled."""
+        self._by_transaction[transaction] = owner
+
+    def unpend(self, transaction: int) -> None:
+        self._by_transaction.pop(transaction, None)
+
+    # the engine's UserAgentEvents
+
+    def on_request(self, request: Request) -> None:
+        """A new request, or the ACK to a 2xx (RFC 3261 sections 8.2 and 12.2.2)."""
+        method = request.method
+        entry = self._handlers.get(method)
+        if self._dialogs or self._on_invite is not None or entry is None:
+            if self._dispatch(request, method, entry):
+                return
+        elif not uas.inspect(request, self):
+            return
+        if entry is None:
+            return
+        if self.closing and uas.is_new_work(request):
+            request.reply(503, headers=[("Retry-After", "30")])
+            return
+        self.run_handler(entry, request)
+
+    def _dispatch(self, request: Request, method: str, entry: tuple[Handler, bool] | None) -> bool:
+        """Everything that is not a plain handler's: dialogs, calls, what is built in.  True when it was dealt with."""
+        to_tag = uas.to_tag(request)
+        if to_tag is not None:
+            from_ = request.from_
+            remote_tag = (from_.tag or "") if from_ is not None else ""
+            call = self._dialogs.get((request.call_id or "", to_tag, remote_tag))
+            if call is not None:
+                if method == "ACK" or uas.inspect(request, self, in_dialog=True):
+                    call.handle_request(request)
+                return True
+        if entry is None and self._every is not None:
+            self.run_handler(self._every, request)
+            return True
+        if method == "ACK":
+            return entry is None
+        if not uas.inspect(request, self):
+            return True
+        if to_tag is not None and "INVITE" not in self._handlers:
+            request.reply(481)
+            return True
+        if method == "INVITE" and self._on_invite is not None:
+            self._incoming_call(request, self._on_invite)
+            return True
+        if method == "OPTIONS" and entry is None:
+            request.reply(503 if self.closing else 200, headers=uas.capabilities(self))
+            return True
+        return False
+
+    def _incoming_call(self, request: Request, handler: CallHandler) -> None:
+        full = self.call_limit is not None and len(self.calls) >= self.call_limit
+        if self.closing or full:
+            request.reply(503, headers=[("Retry-After", "30")])
+            return
+        if not uas.acceptable_body(request, self):
+            return
+        try:
+            call = IncomingCall(self, request)
+        except SipError as error:
+            logger.debug("an INVITE makes no dialog: %s", error)
+            request.reply(400)
+            return
+        call.run(handler)
+
+    def run_handler(self, entry: tuple[Handler, bool], request: Request) -> None:
+        """Run a handler; what it raises becomes a 500 (FAULTS 56)."""
+        handler, is_async = entry
+        if not is_async:
+            handler(request)
+            return
+        task = self.start_task(self._run_async(handler, request))
+        if request.method == "INVITE" and not task.done():
+            transaction = request.transaction
+            self.pend(transaction, task)
+            task.add_done_callback(lambda _: self.unpend(transaction))
+
+    async def _run_async(self, handler: Handler, request: Request) -> None:
+        try:
+            await handler(request)
+        except asyncio.CancelledError:
+            uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
+            raise
+        except Exception:
+            logger.exception("the handler of %s failed", request.method)
+            uas.reply_quietly(request, 500)
+
+    def on_cancel(self, request: Request) -> None:
+        """CANCEL of an INVITE that has no final response yet (RFC 3261 section 9.2)."""
+        owner = self._by_transaction.pop(request.transaction, None)
+        if isinstance(owner, asyncio.Task):
+            owner.cancel()
+        elif owner is not None:
+            owner.handle_cancel(request)
+        if self._on_cancel is not None:
+            self._on_cancel(request)
+        elif owner is None:
+            uas.reply_quietly(request, 487)
+
+    def on_ack_timeout(self, request: Request) -> None:
+        """Our 2xx to an INVITE was never acknowledged: the call that it made is ended (RFC 3261 section 13.3.1.4)."""
+        for call in tuple(self.calls):
+            if call.awaits_ack(request):
+                call.handle_ack_timeout()
+                return
+
+    def on_stray_response(self, response: Response) -> None:
+        """A 2xx to an INVITE whose transaction is gone: its call acknowledges it again, or ends the fork."""
+        from_ = response.from_
+        tag = (from_.tag or "") if from_ is not None else ""
+        call = self._placed.get((response.call_id or "", tag))
+        if call is not None:
+            call.handle_stray(response)
+
+    # the end
+
+    async def close(self, *, timeout: float = 32.0) -> None:
+        """End this user agent alone: calls are hung up, running requests end, addresses are freed."""
+        self.closing = True
+        await self._drain(timeout)
+        self.drop()
+
+    async def _drain(self, timeout: float) -> None:
+        for call in tuple(self.calls):
+            call.hang_up()
+        await self.stack.until(lambda: self.is_idle, timeout)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing runs: no call, no request of ours, no handler."""
+        return not (self.calls or self.live or self._tasks)
+
+    def drop(self) -> None:
+        """Let go of everything at once."""
+        for transaction in tuple(self.live):
+            transaction.abandon(TransportError("the stack is closed"))
+        current = asyncio.current_task()
+        for task in tuple(self._tasks):
+            if task is not current:
+                task.cancel()
+        for call in tuple(self.calls):
+            call.finish("the stack was closed")
+        self.connector.close()
+        for listener in self.listeners:
+            listener.close()
+        self.listeners.clear()
+        self.engine.remove_user_agent(self.id)
+        self.stack.user_agents.discard(self)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """HOST:PORT, [IPv6]:PORT, or HOST alone (port 0)."""
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")):
+        host, port = text, "0"
+    if not port.isdecimal() or int(port) > 65_535:
+        raise UsageError(f"no port: {text!r}")
+    return host.strip("[]"), int(port)

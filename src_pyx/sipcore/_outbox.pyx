@@ -1,0 +1,114 @@
+"""The outbox: one queue for each datagram sender and each connection.
+
+A message goes to `_batch.DatagramSocket` at once, which sends its own queue
+with one system call at the end of the batch; senders and writers written in
+Python get a list at the end of the batch.
+
+Knows flows and who carries them; does not know what a message says.
+"""
+
+import logging
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+
+from sipcore._batch cimport DatagramSocket
+from sipcore._connections cimport (
+    ADDRESS_TEXT_SIZE, ConnectionTable, Local, address_format, address_port, host_address,
+)
+
+logger = logging.getLogger("sipcore.engine")
+
+
+@cython.final
+cdef class Outbox:
+    def __cinit__(self, ConnectionTable connections not None):
+        self.connections = connections
+        self.sockets = []
+        self.datagrams = {}
+        self.chunks = {}
+
+    cdef bint send(self, int64_t flow, bytes octets) except -1:
+        cdef Local local = self.connections.flow_local(flow)
+        cdef bint taken
+        if local is None:
+            taken = False
+        elif self.connections.is_datagram_flow(flow):
+            taken = self.send_datagram(local, flow, octets)
+        else:
+            taken = self.send_chunk(flow, octets)
+        if taken:
+            self.sent += 1
+        else:
+            self.dropped += 1
+        return taken
+
+    cdef bint send_datagram(self, Local local, int64_t flow, bytes octets) except -1:
+        cdef host_address remote
+        cdef char text[ADDRESS_TEXT_SIZE]
+        cdef DatagramSocket socket
+        if not self.connections.flow_remote(flow, &remote):
+            return False
+        if type(local.sender) is DatagramSocket:
+            socket = <DatagramSocket>local.sender
+            if socket.socket.count == 0:
+                self.sockets.append(socket)
+            return socket.queue(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), &remote, &local.source)
+        if local.sender is None:
+            return False
+        address_format(&remote, text)
+        self.datagrams.setdefault(local.sender, []).append((octets, text.decode("ascii"), address_port(&remote)))
+        return True
+
+    cdef bint send_chunk(self, int64_t flow, bytes octets) except -1:
+        cdef list waiting = self.chunks.get(flow)
+        if waiting is None:
+            if self.connections.flow_writer(flow) is None:
+                return False
+            self.chunks[flow] = [octets]
+        else:
+            waiting.append(octets)
+        return True
+
+    cdef list flush(self):
+        self.flush_datagrams()
+        return self.flush_chunks() if self.chunks else None
+
+    cdef int flush_datagrams(self) except -1:
+        cdef list sockets
+        cdef dict datagrams
+        if self.sockets:
+            sockets, self.sockets = self.sockets, []
+            for socket in sockets:
+                (<DatagramSocket>socket).flush_queue()
+        if self.datagrams:
+            datagrams, self.datagrams = self.datagrams, {}
+            for sender, batch in datagrams.items():
+                try:
+                    sender.send_batch(batch)
+                except Exception:
+                    self.dropped += len(batch)
+                    logger.exception("a datagram sender failed; %d messages are lost", len(batch))
+        return 0
+
+    cdef list flush_chunks(self):
+        cdef dict chunks
+        cdef list refused = []
+        chunks, self.chunks = self.chunks, {}
+        for flow, waiting in chunks.items():
+            if not self.write(flow, waiting):
+                self.dropped += len(waiting)
+                refused.append(flow)
+        return refused
+
+    cdef bint write(self, int64_t flow, list waiting) except -1:
+        """One write for all that waits; False when the writer takes no more."""
+        writer = self.connections.flow_writer(flow)
+        if writer is None:
+            return False
+        try:
+            return writer.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+        except Exception:
+            logger.exception("a stream writer failed")
+            return False

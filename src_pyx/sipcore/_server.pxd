@@ -1,0 +1,53 @@
+"""The server side: requests in, responses out (RFC 3261 section 17.2)."""
+
+from libc.stdint cimport int64_t, uint32_t
+
+from sipcore._core cimport Agent, Core
+from sipcore._message cimport Request, Responder, Response
+from sipcore._transactions cimport TransactionTable, transaction_key, transaction_row
+from sipcore.scan cimport sip_index, sip_line
+
+
+cdef class Server(Responder):
+    cdef Core core
+    cdef TransactionTable table
+    cdef int64_t max_transactions
+    cdef int64_t admission_limit
+    cdef int retry_after
+    cdef bytes retry_after_line
+
+    # What the scan made of a request; pointers are good until Python code runs.
+    cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
+                          int64_t flow) except -1
+    cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
+                              int64_t flow) except -1
+    # A timer of the row has expired; its flow has ended.
+    cdef int expire(self, uint32_t index) except -1
+    cdef int lose_flow(self, uint32_t index) except -1
+    cdef str to_tag(self, Request request)
+    # A response that came from elsewhere, octet for octet.
+    cdef int forward(self, Request request, Response response) except -1
+
+    # kinds of requests
+    cdef int take_ack(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
+                      int64_t flow) except -1
+    cdef int take_cancel(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
+                         int64_t flow) except -1
+    cdef int take_retransmission(self, uint32_t found) except -1
+    cdef int take_new(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
+                      int64_t flow, transaction_key key) except -1
+    # parts
+    cdef uint32_t find_accepted(self, const char *octets, const sip_index *index, Agent agent) noexcept
+    cdef uint32_t hash_tag(self, const char *tag, size_t size) noexcept
+    cdef uint32_t to_tag_hash(self, Request request) noexcept
+    cdef void keep(self, transaction_row *row, Request request) noexcept
+    cdef void let_go(self, transaction_row *row) noexcept
+    cdef bint has_room(self, bint in_dialog) noexcept
+    cdef Request request_of(self, const char *octets, const sip_index *index, const sip_line *lines, int64_t flow,
+                            int64_t transaction)
+    cdef int deliver(self, Agent agent, Request request) except -1
+    cdef int settle(self, Request request) except -1
+    cdef bytes format_reply(self, Request request, int status_code, object reason_phrase, object headers, bytes body)
+    cdef int conclude(self, Request request, int event, bytes octets, uint32_t tag_hash, bint forwarded) except -1
+    cdef int send_trying(self, uint32_t index) except -1
+    cdef int tell_no_ack(self, uint32_t index) except -1

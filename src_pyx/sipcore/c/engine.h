@@ -1,0 +1,30 @@
+/* engine.h - small text that the engine writes: hexadecimal names, IPv4 addresses. */
+#ifndef SIPCORE_ENGINE_H
+#define SIPCORE_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* 16 lower-case digits, no end mark. */
+static inline void put_hex(char *out, uint64_t word)
+{
+    static const char digits[16] = "0123456789abcdef";
+    for (int i = 15; i >= 0; i--, word >>= 4)
+        out[i] = digits[word & 15];
+}
+
+/* Dotted decimal, no end mark; the octets written. */
+static inline size_t put_v4(char *out, uint32_t host)
+{
+    char *start = out;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        unsigned octet = host >> shift & 255;
+        if (octet >= 100) *out++ = (char)('0' + octet / 100);
+        if (octet >= 10) *out++ = (char)('0' + octet / 10 % 10);
+        *out++ = (char)('0' + octet % 10);
+        if (shift) *out++ = '.';
+    }
+    return (size_t)(out - start);
+}
+
+#endif

@@ -1,0 +1,91 @@
+"""The default next hop: RFC 3263 with failover (SPEC D5, D8), connections that requests share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from kit import CLIENT, stack_at
+
+from sipcore import sim
+from sipcore.errors import LocateError
+from sipcore.policy.questions import Srv
+from sipcore.sim import SimNetwork
+
+# RFC 3263, SPEC D5 and D8
+
+
+def with_dns(network: SimNetwork) -> None:
+    network.dns.script.update(
+        {
+            ("_sip._udp.example.com", "SRV"): [Srv(1, 0, 5071, "a.example.com"), Srv(2, 0, 5072, "b.example.com")],
+            ("a.example.com", "A"): ["192.0.2.11"],
+            ("b.example.com", "A"): ["192.0.2.12"],
+        }
+    )
+
+
+def test_a_name_is_found_by_srv_and_the_answer_is_remembered() -> None:
+    async def main(network: SimNetwork) -> tuple[int, int, str]:
+        with_dns(network)
+        server = await stack_at(network, "192.0.2.11", port=5071)
+        client = await stack_at(network, CLIENT)
+        first = client.request("OPTIONS", "sip:bob@example.com;transport=udp")
+        assert (await first).status_code == 200
+        asked = len(network.dns.asked)
+        second = client.request("OPTIONS", "sip:bob@example.com;transport=udp")
+        assert second.flow, "a remembered answer is used at once"
+        await second
+        await asyncio.gather(server.close(), client.close())
+        return asked, len(network.dns.asked), str(first.decision)
+
+    before, after, decision = sim.run(main)
+    assert before == after > 0
+    assert "192.0.2.11:5071 udp" in decision
+
+
+def test_a_silent_address_costs_a_share_of_the_time_and_the_next_is_used() -> None:
+    """FAULTS 40."""
+
+    async def main(network: SimNetwork) -> tuple[int, float, float]:
+        with_dns(network)
+        server = await stack_at(network, "192.0.2.12", port=5072)
+        client = await stack_at(network, CLIENT)
+        start = network.loop.time()
+        response = await client.request("OPTIONS", "sip:bob@example.com;transport=udp")
+        took = network.loop.time() - start
+        start = network.loop.time()
+        await client.request("OPTIONS", "sip:bob@example.com;transport=udp")
+        again = network.loop.time() - start
+        await asyncio.gather(server.close(), client.close())
+        return response.status_code, took, again
+
+    status_code, took, again = sim.run(main)
+    assert status_code == 200
+    assert 5 < took < 16
+    assert again < 1, "an address that failed is passed over for 30 s"
+
+
+def test_a_503_goes_to_the_next_address_and_a_486_does_not() -> None:
+    async def main(network: SimNetwork) -> tuple[int, int]:
+        with_dns(network)
+        first = await stack_at(network, "192.0.2.11", port=5071)
+        second = await stack_at(network, "192.0.2.12", port=5072)
+        client = await stack_at(network, CLIENT)
+        first.on("OPTIONS", lambda request: request.reply(503))
+        first.on("MESSAGE", lambda request: request.reply(486))
+        busy = await client.request("MESSAGE", "sip:bob@example.com;transport=udp")
+        moved = await client.request("OPTIONS", "sip:bob@example.com;transport=udp")
+        await asyncio.gather(first.close(), second.close(), client.close())
+        return busy.status_code, moved.status_code
+
+    assert sim.run(main) == (486, 200)
+
+
+def test_a_name_that_is_not_found_is_a_locate_error() -> None:
+    async def main(network: SimNetwork) -> None:
+        client = await stack_at(network, CLIENT)
+        with pytest.raises(LocateError):
+            await client.request("OPTIONS", "sip:bob@nowhere.example.com")
+
+    sim.run(main)
