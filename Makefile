@@ -49,14 +49,19 @@ soak: $(BUILT)          ## the slow tests alone: simulated hours, storms, leaks
 	@$(BIN)/python -m pytest -n $(JOBS) -m "slow and not interop" $(ARGS)
 
 build: $(BUILT)         ## compile the rooms in place
+	@:
 
 $(VENV)/compile.env: .ci/python-headers
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@.ci/python-headers $(BIN)/python $(VENV)/headers > $@.new && mv $@.new $@
 
+# Cython and setuptools go in first: a build in isolation would compile with another Cython than later changes do.
 $(INSTALLED): pyproject.toml setup.py $(VENV)/compile.env
 	@echo "Installing sipcore and its tools into $(VENV); the first time takes a few minutes."
-	@$(COMPILE) $(BIN)/python -m pip install -q -e '.[dev]'
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	    > $(VENV)/build-requirements.txt
+	@$(BIN)/python -m pip install -q -r $(VENV)/build-requirements.txt
+	@$(COMPILE) $(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
 	@touch $@
 
 $(BUILT): $(INSTALLED) $(SOURCES)

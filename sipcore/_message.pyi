@@ -76,6 +76,12 @@ class Request(Message):
     def method(self) -> str: ...
     @property
     def request_uri(self) -> Uri: ...
+    @property
+    def to_tag(self) -> str | None:
+        """The tag in To; None without one: a request outside of dialogs (RFC 3261 section 12.2.2)."""
+    @property
+    def is_plain(self) -> bool:
+        """A sip or sips Request-URI and no Require: nothing for RFC 3261 section 8.2.2 to look at."""
     def reply(
         self,
         status_code: int,
@@ -135,3 +141,14 @@ def build_response(
     body: bytes = b"",
 ) -> Response:
     """The response to a request (RFC 3261 section 8.2.6), Record-Route copied where it makes a dialog (12.1.1)."""
+
+def serialize_response(
+    request: Request,
+    status_code: int,
+    reason_phrase: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> bytes:
+    """The octets of `build_response`, not parsed again: also for a request that `parse` refused."""

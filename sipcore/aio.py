@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
+from sipcore.interfaces import interface_addresses
 from sipcore.streams import OnLost, StreamConnection, StreamTable
 
 logger = logging.getLogger("sipcore.aio")
@@ -90,8 +92,11 @@ class AsyncioEnv:
             try:
                 probe.connect((remote_host, 9))
             except OSError as error:
-                raise TransportError(f"no route to {remote_host}: {error.strerror or error}") from error
+                raise TransportError(f"no route to {remote_host}: {_reason(error)}") from error
             return str(probe.getsockname()[0])
+
+    def host_addresses(self, interface: str = "") -> tuple[str, ...]:
+        return interface_addresses(interface)
 
     def watch_addresses(self, on_change: Callable[[], None]) -> Watch:
         return _AddressWatch(self.loop, on_change)
@@ -440,8 +445,10 @@ def _unavailable(host: str, port: int, error: OSError) -> TransportError:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    """An error in the words of the operating system; asyncio puts its own in their place."""
+    code = error.errno if isinstance(error, OSError) and not isinstance(error, ssl_module.SSLError) else None
+    if code is not None and code in errno.errorcode:
+        return os.strerror(code)
     return str(error) or type(error).__name__
 
 

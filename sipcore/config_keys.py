@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sipcore.policy.codes import RetryCodes, parse_retry_codes
+from sipcore.policy.settings import Secret
 
 _HOST = re.compile(r"(?=.{1,254}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _USER = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/%]*")
@@ -24,30 +25,6 @@ DAY: Final = 86400
 
 class KeyFault(ValueError):
     """A value that cannot stand for its key; the text says what was expected."""
-
-
-class Secret:
-    """A password that shows itself only when asked: never in a log, a trace, a repr or a comparison of texts."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
-
-    def __repr__(self) -> str:
-        return "Secret(***)" if self._value else "Secret()"
 
 
 @dataclass(frozen=True, slots=True)

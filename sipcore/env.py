@@ -123,6 +123,10 @@ class Env(Protocol):
         """The local address of the route to `remote_host` (an address literal).  TransportError without a route."""
         ...
 
+    def host_addresses(self, interface: str = "") -> tuple[str, ...]:
+        """The addresses of this host, or of one of its interfaces, best first; empty when there is none (SPEC A1)."""
+        ...
+
     def watch_addresses(self, on_change: Callable[[], None]) -> Watch:
         """Call `on_change` when an address of this host comes or goes (SPEC A1)."""
         ...

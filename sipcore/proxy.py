@@ -15,10 +15,10 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sipcore._fields import Via
-from sipcore._message import Request
-from sipcore._serialize import Editor
+from sipcore._message import Editor, Request
 from sipcore._uri import Uri
 from sipcore.errors import ParseError, SipError, TransportError
 from sipcore.forking import ResponseContext
@@ -205,9 +205,7 @@ class Proxy:
         self._contexts[request.transaction] = context
         context.expect(len(plan.targets))
         for target in plan.targets:
-            self._to_hop(
-                request, plan, target, lambda hop, target=target: self._begin(context, plan, target, hop), context
-            )
+            self._to_hop(request, plan, target, partial(self._begin, context, plan, target), context)
 
     def _ended(self, context: ResponseContext) -> None:
         self._contexts.pop(context.request.transaction, None)

@@ -194,6 +194,9 @@ class SimEnv:
             raise TransportError(f"no route to {remote_host}")
         return self.address
 
+    def host_addresses(self, interface: str = "") -> tuple[str, ...]:
+        return () if self.address in self.network.unplugged else (self.address,)
+
     def watch_addresses(self, on_change: Callable[[], None]) -> Watch:
         self._watchers.append(on_change)
         return _Watch(self._watchers, on_change)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 ORDERS = ("a-first", "srv-first", "rfc3263")
 TRANSPORTS = ("udp", "tcp", "tls")
@@ -29,12 +30,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = argparse._SubParsersAction  # type: ignore[type-arg]
+class Commands(Protocol):
+    """What `ArgumentParser.add_subparsers` returns, as far as it is used here."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser: ...
 
 
 def _add_command(commands: Commands, name: str, summary: str, description: str = "") -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=description or summary)
-    assert isinstance(parser, argparse.ArgumentParser)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more to stderr (-vv: everything)")
     parser.set_defaults(command=_room(name))

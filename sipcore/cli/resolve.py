@@ -14,10 +14,9 @@ from sipcore.cli.output import BAD_INPUT, DONE, FAILED, print_object, print_resu
 from sipcore.config_keys import KeyFault, read_name_server
 from sipcore.errors import LocateError
 from sipcore.policy.locate import AddressType, Located, Site, Target, fresh_draw, literal_address, locate
-from sipcore.policy.questions import Answer, Failure
 from sipcore.resolver import DnsResolver, drive
 
-Asked = Sequence[Answer | Failure]
+Asked = Sequence[object]
 
 
 def command(options: argparse.Namespace) -> int:

@@ -10,16 +10,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sipcore.constants import CANONICAL_NAMES
 from sipcore.errors import ParseError
 from sipcore.headers import (
+    addresses,
     authentication,
+    contact,
     content,
     dates,
     dialogs,
     events,
     features,
+    history,
     identity,
     reason,
+    refer,
     references,
     reliability,
     seconds,
@@ -87,6 +92,14 @@ def references_list(name: str) -> HeaderType:
     return many(name, references.parse_references, references.format_references)
 
 
+def address(name: str) -> HeaderType:
+    return single(name, addresses.parse_address, addresses.format_address)
+
+
+def address_list(name: str) -> HeaderType:
+    return many(name, addresses.parse_addresses, addresses.format_addresses)
+
+
 HEADER_TYPES = (
     many("Accept", content.parse_accept, content.format_accept),
     many("Accept-Contact", features.parse_feature_sets, features.format_feature_sets),
@@ -97,20 +110,26 @@ HEADER_TYPES = (
     token_list("Allow-Events"),
     authentication_info("Authentication-Info"),
     credentials("Authorization"),
+    single("Call-ID", tokens.parse_call_id, tokens.format_call_id),
     references_list("Call-Info"),
+    HeaderType("Contact", "contact_values", contact.parse_contacts, contact.format_contacts, many=True),
     single("Content-Disposition", content.parse_content_disposition, content.format_disposition),
     token_list("Content-Encoding"),
     token_list("Content-Language"),
     HeaderType("Content-Type", "media_type", content.parse_content_type, content.format_media_type),
+    single("CSeq", addresses.parse_cseq, addresses.format_cseq),
     single("Date", dates.parse_date, dates.format_date),
+    many("Diversion", history.parse_diversions, history.format_diversions),
     references_list("Error-Info"),
     single("Event", events.parse_event, events.format_event),
     duration("Expires"),
     many("Feature-Caps", features.parse_feature_sets, features.format_feature_sets),
     duration("Flow-Timer"),
+    HeaderType("From", "from_", addresses.parse_address, addresses.format_address),
     references_list("Geolocation"),
     single("Geolocation-Error", references.parse_geolocation_error, references.format_geolocation_error),
     one_token("Geolocation-Routing"),
+    many("History-Info", history.parse_history, history.format_history),
     many("Identity", identity.parse_identities, identity.format_identities),
     many("In-Reply-To", tokens.parse_call_ids, tokens.format_call_ids),
     single("Info-Package", tokens.parse_token_value, tokens.format_token_value),
@@ -120,6 +139,11 @@ HEADER_TYPES = (
     duration("Min-Expires"),
     single("Min-SE", seconds.parse_min_se, seconds.format_min_se),
     one_token("MIME-Version"),
+    address_list("P-Asserted-Identity"),
+    address_list("P-Associated-URI"),
+    address("P-Called-Party-ID"),
+    address_list("P-Preferred-Identity"),
+    address_list("Path"),
     one_token("Priority"),
     many("Privacy", identity.parse_privacy, identity.format_privacy),
     challenges("Proxy-Authenticate"),
@@ -128,14 +152,21 @@ HEADER_TYPES = (
     token_list("Proxy-Require"),
     single("RAck", reliability.parse_rack, reliability.format_rack),
     many("Reason", reason.parse_reasons, reason.format_reasons),
+    address_list("Record-Route"),
     token_values("Recv-Info"),
+    single("Refer-To", refer.parse_refer_to, refer.format_refer_to),
+    single("Referred-By", refer.parse_referred_by, refer.format_referred_by),
     many("Reject-Contact", features.parse_feature_sets, features.format_feature_sets),
+    address_list("Remote-Party-ID"),
     single("Replaces", dialogs.parse_replaces, dialogs.format_replaces),
+    address("Reply-To"),
     token_list("Request-Disposition"),
     token_list("Require"),
     token_list("Resource-Priority"),
     single("Retry-After", seconds.parse_retry_after, seconds.format_retry_after),
+    address_list("Route"),
     single("RSeq", reliability.parse_rseq, reliability.format_rseq),
+    address_list("Service-Route"),
     single("Session-Expires", seconds.parse_session_expires, seconds.format_session_expires),
     one_token("SIP-ETag"),
     one_token("SIP-If-Match"),
@@ -143,17 +174,20 @@ HEADER_TYPES = (
     token_list("Supported"),
     single("Target-Dialog", dialogs.parse_target_dialog, dialogs.format_target_dialog),
     single("Timestamp", dates.parse_timestamp, dates.format_timestamp),
+    address("To"),
     token_list("Unsupported"),
+    many("Via", addresses.parse_vias, addresses.format_vias),
     many("Warning", warning.parse_warnings, warning.format_warnings),
     challenges("WWW-Authenticate"),
 )
 
 BY_NAME = {header.name.lower(): header for header in HEADER_TYPES}
+BY_NAME |= {form: BY_NAME[name.lower()] for form, name in CANONICAL_NAMES.items() if name.lower() in BY_NAME}
 BY_ATTRIBUTE = {header.attribute: header for header in HEADER_TYPES}
 
 
 def header_type(name: str) -> HeaderType | None:
-    """The row of a header by its full name in any case; None for a header that stays text."""
+    """The row of a header by its name or compact form in any case; None for a header that stays text."""
     return BY_NAME.get(name.lower())
 
 

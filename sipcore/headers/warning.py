@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sipcore.errors import UsageError
 from sipcore.headers.grammar import Cursor, parse_list, quote
 
-CODE = re.compile(r"[0-9]{3}(?![0-9])")
+CODE = re.compile(r"[1-9][0-9]{2}(?![0-9])")
 AGENT = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]++")
 
 

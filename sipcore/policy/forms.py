@@ -7,15 +7,9 @@ the OutboundProxy is not even looked at here.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from sipcore.policy.decisions import format_host_port
-
-if TYPE_CHECKING:
-    from sipcore.config import Server, Service
-
-_NAME_CHARACTERS = "A-Za-z0-9_-"
-_ADDRESS_CHARACTERS = "0-9A-Fa-f:"
+from sipcore.policy.settings import Server, Service
 
 
 def register_uri(service: Service) -> str:
@@ -54,6 +48,12 @@ def _host_part(server: Server) -> str:
     return f"{format_host_port(server.host, server.port)}{suffix}"
 
 
+def uri_host(uri: str) -> str:
+    """The host of a SIP URI as written, without brackets; empty where there is none."""
+    found = re.match(r"(?i)sips?:(?:[^@]*@)?(\[[^\]]*\]|[^:;?>]*)", uri)
+    return found.group(1).strip("[]") if found else ""
+
+
 def same_host(one: str, other: str) -> bool:
     """Compared as hosts: case, a trailing dot and brackets make no difference (SPEC C4)."""
     return _plain_host(one) == _plain_host(other)
@@ -68,8 +68,8 @@ def outbound_value_in(message_text: str, host: str) -> bool:
     plain = _plain_host(host)
     if not plain:
         return False
-    characters = _ADDRESS_CHARACTERS if ":" in plain else _NAME_CHARACTERS
-    before, after = rf"(?<![{characters}])", rf"(?![{characters}])"
-    if ":" not in plain:
-        before, after = rf"(?<![{characters}.])", rf"(?!\.?[{characters}])"
+    if ":" in plain:
+        before, after = "(?<![0-9A-Fa-f:])", "(?![0-9A-Fa-f:])"
+    else:
+        before, after = "(?<![A-Za-z0-9_.-])", r"(?!\.?[A-Za-z0-9_-])"
     return re.search(before + re.escape(plain) + after, message_text, re.IGNORECASE) is not None

@@ -7,12 +7,9 @@ Resolving the next hop's name is `locate`'s business, keeping a connection to it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sipcore.policy.locate import SIP_PORT, AddressType, Site, Target
-
-if TYPE_CHECKING:
-    from sipcore.config import Profile, Server
+from sipcore.policy.settings import Profile, Server
 
 STREAMS = ("tcp", "tls")
 # SPEC C8: these stay with the INVITE that they belong to, whatever the dialog.

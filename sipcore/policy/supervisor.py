@@ -19,6 +19,7 @@ from sipcore.policy.backoff import BackOff
 from sipcore.policy.locate import Target
 
 MAXIMUM_WAITING = 64
+TIMER_SLACK = 0.01
 
 
 class State(StrEnum):
@@ -199,8 +200,10 @@ class ConnectionSupervisor:
         """A timer of this machine fired; early, late and cancelled ones do no harm."""
         if name == WAITING_TIMER:
             return self._expire_waiting(now)
-        if self.next_attempt is None or now < self.next_attempt:
+        if self.next_attempt is None:
             return []
+        if now < self.next_attempt - TIMER_SLACK:
+            return [StartTimer(name, self.next_attempt)]
         return self._fire(Event.TIMER, now)
 
     def new_generation(self) -> int:
@@ -310,7 +313,7 @@ class ConnectionSupervisor:
         return failed
 
     def _expire_waiting(self, now: float) -> list[Action]:
-        late = [request for request, deadline in self._waiting.items() if deadline <= now]
+        late = [request for request, deadline in self._waiting.items() if deadline <= now + TIMER_SLACK]
         for request in late:
             del self._waiting[request]
         why = f"no connection to {self.server} in time: {self.why or self.state.value}"

@@ -22,11 +22,16 @@ from sipcore._serialize import diff
 from sipcore.errors import ParseError, UsageError
 
 
+cdef extern from "strings.h":
+    int strncasecmp(const char *one, const char *other, size_t size) noexcept nogil
+
+
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
 
 cdef tuple METHODS = ("", *constants.METHODS)
+cdef int REQUIRE = sip_header_id("Require", 7)
 cdef object parse_header = None          # sipcore.headers.parse_header, imported when first needed
 
 
@@ -351,6 +356,19 @@ cdef class Request(Message):
             self._request_uri = uri_view(self.octets, span.at, <size_t>span.at + span.size)
         return self._request_uri
 
+    @property
+    def to_tag(self) -> str | None:
+        """The tag in To; None without one: a request outside of dialogs (RFC 3261 section 12.2.2)."""
+        return span_text(self.octets, self.index.to_tag) if self.index.to_tag.size else None
+
+    @property
+    def is_plain(self) -> bool:
+        """A sip or sips Request-URI and no Require: nothing for RFC 3261 section 8.2.2 to look at."""
+        cdef const char *scheme = PyBytes_AS_STRING(self.octets) + self.index.request_uri.at
+        if self.index.request_uri.size < 5 or self.next_line(REQUIRE, NULL, 0, 0) >= 0:
+            return False
+        return strncasecmp(scheme, "sip:", 4) == 0 or strncasecmp(scheme, "sips:", 5) == 0
+
     def reply(self, status_code: int, reason_phrase: str | None = None, *, headers=(), body: bytes = b"") -> None:
         """Send a response; `headers` are (name, value) pairs.  UsageError for a request that nobody received."""
         if self.responder is None:
@@ -484,6 +502,13 @@ cdef inline bint is_response(const char *text, size_t size) noexcept:
         text[2] | 0x20) == c"p"
 
 
+cdef bytes octets_copied(object data):
+    """The octets of what is no bytes, or is a subclass of it."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a message is parsed from bytes, not {type(data).__name__}")
+    return bytes(data)
+
+
 def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
           uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
           uint32_t max_parameters=128) -> Request | Response:
@@ -501,20 +526,21 @@ def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uin
     limits.name_size = min(max_name_size, <uint32_t>255)
     limits.parameter_count = max_parameters
     limits.flags = 0
-    return message_from_bytes(data if type(data) is bytes else bytes(data), &limits)
+    return message_from_bytes(data if type(data) is bytes else octets_copied(data), &limits)
 
 
 def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     """What can be read of octets that `parse` refuses, for a log or an answer; None without a start line.
 
-    The parts that are malformed are absent, or raise ParseError when read.
+    The parts that are malformed are absent, or raise ParseError when read; the body is all that follows the head.
     """
-    cdef bytes octets = bytes(data)
+    cdef bytes octets = octets_copied(data)
     cdef Message message = allocate(is_response(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)))
     scan_into(message, octets, &sip_default_limits)
     if not message.index.method_token.size:
         return None
     message.octets = octets
+    message.index.body_size = PyBytes_GET_SIZE(octets) - message.index.body_at if message.index.body_at else 0
     return message
 
 
@@ -530,6 +556,8 @@ cdef Message built(bytes octets):
     """The message in octets that were written here; what cannot be parsed was asked for wrongly."""
     cdef sip_limits limits = sip_default_limits
     limits.message_size = 0x7FFFFFFF
+    limits.line_count = limits.line_size = SIP_HEAD_MAX
+    limits.name_size = 255
     try:
         return message_from_bytes(octets, &limits)
     except ParseError as error:
@@ -549,6 +577,12 @@ def build_response(request: Request, status_code: int, reason_phrase: str | None
     Record-Route is copied where the response makes a dialog (12.1.1), Timestamp for a 100.
     """
     return built(format_response(request, status_code, reason_phrase, headers, body, to_tag))
+
+
+def serialize_response(request: Request, status_code: int, reason_phrase: str | None = None, *,
+                       to_tag: str | None = None, headers: object = (), body: bytes = b"") -> bytes:
+    """The octets of `build_response`, not parsed again: also for a request that `parse` refused."""
+    return format_response(request, status_code, reason_phrase, headers, body, to_tag)
 
 
 @cython.final

@@ -3,7 +3,7 @@
  * Taking and giving back are O(1); no row ever moves; the lowest chunk with a free row
  * is used first and a chunk whose last row is given back is freed (one spare is kept),
  * so memory follows the number of live rows down again.  Knows nothing of what rows
- * hold: a row is zeroed when it is taken and when it is given back, so its owner can
+ * hold: a row is zero when it is taken and again after it was given back, so its owner can
  * mark a live one by a non-zero stamp outside of the first four octets. */
 #ifndef SIPCORE_POOL_H
 #define SIPCORE_POOL_H
@@ -104,9 +104,8 @@ static inline int32_t pool_open_chunk(const sip_pool *pool)
 
 static inline pool_chunk *pool_add_chunk(sip_pool *pool, int32_t index)
 {
-    pool_chunk *chunk = (pool_chunk *)malloc(sizeof *chunk + POOL_CHUNK_ROWS * pool->row_size);
+    pool_chunk *chunk = (pool_chunk *)calloc(1, sizeof *chunk + POOL_CHUNK_ROWS * pool->row_size);
     if (!chunk) return NULL;
-    chunk->used = chunk->touched = 0;
     chunk->free_row = -1;
     pool->chunks[index] = chunk;
     pool->chunk_count++;
@@ -122,9 +121,13 @@ static inline int32_t pool_take(sip_pool *pool)
     if (!chunk && !(chunk = pool_add_chunk(pool, at))) return -1;
     if (at == pool->empty_chunk) pool->empty_chunk = -1;
     row = chunk->free_row;
-    if (row >= 0) memcpy(&chunk->free_row, pool_row_in(pool, chunk, row), sizeof chunk->free_row);
-    else row = chunk->touched++;
-    memset(pool_row_in(pool, chunk, row), 0, pool->row_size);
+    if (row >= 0) {
+        int32_t *link = (int32_t *)pool_row_in(pool, chunk, row);
+        chunk->free_row = *link;
+        *link = 0;
+    } else {
+        row = chunk->touched++;
+    }
     if (++chunk->used == POOL_CHUNK_ROWS) pool_mark(pool, at, 0);
     pool->used++;
     return at << POOL_CHUNK_BITS | row;
@@ -149,9 +152,9 @@ static inline void pool_give(sip_pool *pool, int32_t index)
 {
     int32_t at = index >> POOL_CHUNK_BITS, row = index & (POOL_CHUNK_ROWS - 1);
     pool_chunk *chunk = pool->chunks[at];
-    char *octets = (char *)pool_row_in(pool, chunk, row);
-    memset(octets, 0, pool->row_size);
-    memcpy(octets, &chunk->free_row, sizeof chunk->free_row);
+    int32_t *link = (int32_t *)pool_row_in(pool, chunk, row);
+    memset(link, 0, pool->row_size);
+    *link = chunk->free_row;
     chunk->free_row = row;
     if (chunk->used-- == POOL_CHUNK_ROWS) pool_mark(pool, at, 1);
     pool->used--;

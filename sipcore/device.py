@@ -1,0 +1,199 @@
+"""A device: up to eight services on one host (SPEC A1 to A4), from one TOML file.
+
+    async with Device.from_toml("device.toml") as device:
+        await device.sp[1].registered(timeout=10)
+        call = await device.sp[1].call("sip:+15550100@example.com")
+
+Picks the local address, starts and stops the services, follows changes of the
+address.  What a service does, `service` knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sipcore.config import DeviceConfig, Service, load_device
+from sipcore.env import Env, Watch
+from sipcore.errors import ConfigError, LocateError, TransportError
+from sipcore.finding import Finder
+from sipcore.policy.backoff import BackOff
+from sipcore.policy.locate import literal_address
+from sipcore.routing import server_sites
+from sipcore.service import ServiceProvider, Surroundings
+from sipcore.stack import Stack
+from sipcore.status import ServiceStatus
+
+logger = logging.getLogger("sipcore.device")
+
+STOP_SECONDS = 8.0
+ANYWHERE = "192.0.2.1"  # RFC 5737: no host is there, the default route leads to it
+
+
+class Device:
+    """The services of one configuration; `sp` has each by its number.
+
+    `env` is the world, the real one by default.  Nothing is opened before `start`
+    (or `async with`), and nothing that is wrong out there makes `start` fail: each
+    service says in its status what is missing.
+    """
+
+    def __init__(self, config: DeviceConfig, *, env: Env | None = None) -> None:
+        self.config = config
+        self.local_host = ""
+        self.sp: dict[int, ServiceProvider] = {}
+        self.on_change: Callable[[], None] | None = None
+        self._env = env
+        self._answer_body = _read_answer_body(config)
+        self._stack: Stack | None = None
+        self._watch: Watch | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def from_toml(cls, path: str | Path, *, env: Env | None = None) -> Self:
+        """The device of a file.  ConfigError names file, line and key."""
+        return cls(load_device(path), env=env)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Begin to bring every configured service up; returns at once.  UsageError when it was started before."""
+        env = self._env or self._real_env()
+        self._stack = Stack(env=env)
+        surroundings = Surroundings(
+            self._stack, self.config.device.instance_id, self.config.device.answer, self._answer_body
+        )
+        for service in self.config.services:
+            self.sp[service.number] = ServiceProvider(service, surroundings, self._changed)
+        self._spawn(self._find_address(env))
+        with suppress(TransportError, OSError, NotImplementedError):
+            self._watch = env.watch_addresses(self._on_addresses)
+
+    async def stop(self) -> None:
+        """De-register every service, all at the same time and within a bounded time, and close everything."""
+        if self._stack is None:
+            return
+        if self._watch is not None:
+            self._watch.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*(service.stop() for service in self.sp.values()))
+        await self._stack.close(timeout=1.0)
+        self._stack = None
+
+    def status(self) -> list[ServiceStatus]:
+        """The services in the order of their numbers; empty before `start`."""
+        return [service.report() for service in self.sp.values()]
+
+    def as_dict(self) -> dict[str, object]:
+        """The object of `sipcore run --json`."""
+        return {"services": [status.as_dict() for status in self.status()]}
+
+    # the local address (SPEC A1)
+
+    async def _find_address(self, env: Env) -> None:
+        """Pick the address, again and again until there is one, and start the services on it."""
+        back_off = BackOff(env.random)
+        while True:
+            try:
+                self.local_host = await self._pick_address(env)
+            except TransportError as error:
+                wait = back_off.next_wait()
+                for service in self.sp.values():
+                    service.refuse(str(error), wait)
+                await asyncio.sleep(wait)
+            else:
+                break
+        logger.info("the local address is %s", self.local_host)
+        for service in self.sp.values():
+            service.start(self.local_host)
+
+    async def _pick_address(self, env: Env) -> str:
+        """Configured, or the source of the route to the lowest-numbered service's server (SPEC A1)."""
+        wanted = self.config.device.local_ip
+        literal = literal_address(wanted)
+        if literal is not None:
+            return literal
+        if wanted != "auto":
+            return _first_of(env.host_addresses(wanted), wanted)
+        service = next((service for service in self.config.services if service.is_configured), None)
+        if service is None:
+            raise TransportError("no service is configured")
+        return env.source_address(await self._server_address(env, service))
+
+    async def _server_address(self, env: Env, service: Service) -> str:
+        """An address on the far side: the server's, or anywhere while DNS does not know it."""
+        sites = server_sites(service.profile, ("A",))
+        site = sites.get("outbound") or next(iter(sites.values()))
+        try:
+            return (await Finder(env).find(site)).target.address
+        except LocateError as error:
+            logger.info("SP%d: %s; the default route says the local address", service.number, error)
+            return ANYWHERE
+
+    def _on_addresses(self) -> None:
+        """An address of the host came or went."""
+        if self._stack is not None and self.local_host:
+            self._spawn(self._follow_address(self._stack.env))
+
+    async def _follow_address(self, env: Env) -> None:
+        """Move every service when the address in use is gone; a new one beside it changes nothing (SPEC A1)."""
+        try:
+            picked = await self._pick_address(env)
+        except TransportError as error:
+            logger.info("the local address went and there is no other yet: %s", error)
+            return
+        if picked == self.local_host or self.local_host in env.host_addresses():
+            return
+        logger.warning("the local address was %s and is now %s", self.local_host, picked)
+        self.local_host = picked
+        await asyncio.gather(*(service.move(picked) for service in self.sp.values()))
+
+    # small things
+
+    def _real_env(self) -> Env:
+        from sipcore.aio import AsyncioEnv  # noqa: PLC0415 - the simulator needs none of it
+
+        return AsyncioEnv(name_servers=self.config.device.name_servers)
+
+    def _spawn(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+
+
+def _first_of(addresses: tuple[str, ...], interface: str) -> str:
+    if not addresses:
+        raise TransportError(f"interface {interface} has no address")
+    return addresses[0]
+
+
+def _read_answer_body(config: DeviceConfig) -> bytes:
+    """The session description that calls are answered with, empty for an inactive one."""
+    if not config.device.answer_body:
+        return b""
+    path = Path(config.file).parent / config.device.answer_body
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = f"cannot read {path}: {error.strerror or error}"
+        raise ConfigError(reason, file=config.file, line=0, key="device.answer_body") from None

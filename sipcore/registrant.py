@@ -1,0 +1,260 @@
+"""One service's registration on the wire: the machine of `policy.registration` joined to a user agent (SPEC B).
+
+Turns the machine's actions into REGISTER requests and timers, and their answers
+into what the machine is told.  When to send, what was granted and how long to
+wait is decided there; what a next hop is, the user agent knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sipcore._fields import Address
+from sipcore._message import Request, Response
+from sipcore.errors import ParseError, SipError, TransactionTimeout, TransportError
+from sipcore.outgoing import ClientTransaction
+from sipcore.policy.actions import CancelTimer, Note, StartTimer
+from sipcore.policy.decisions import format_host_port
+from sipcore.policy.register import BoundContact, RegisterResponse, SendRegister
+from sipcore.policy.registration import (
+    Action,
+    FindCandidates,
+    Probe,
+    Registered,
+    RegistrationMachine,
+    Stopped,
+    Unregistered,
+    UsePort,
+)
+from sipcore.stack import UserAgent
+
+logger = logging.getLogger("sipcore.device")
+
+LARGEST_NUMBER = 2**32 - 1
+
+
+class RegistrantOwner(Protocol):
+    """The service whose registration it is."""
+
+    def on_registered(self, registered: Registered) -> None: ...
+    def on_unregistered(self, why: str) -> None: ...
+    def on_note(self, note: Note) -> None: ...
+    def on_answer(self) -> None:
+        """A REGISTER got a final answer, whatever it says."""
+        ...
+
+    def find_candidates(self) -> None:
+        """Locate all servers of the registration and tell `Registrant.tell` of them (SPEC B12)."""
+        ...
+
+    def use_port(self, port: int) -> None:
+        """Move the local UDP port (SPEC A3)."""
+        ...
+
+
+class Registrant:
+    """Carries out what `machine` wants.  `on_change` is called after anything that changes its status."""
+
+    def __init__(
+        self,
+        owner: RegistrantOwner,
+        user_agent: UserAgent,
+        machine: RegistrationMachine,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.machine = machine
+        self.stopped = False
+        self.last_status_code = 0
+        self._owner = owner
+        self._user_agent = user_agent
+        self._on_change = on_change
+        self._timers: dict[str, int] = {}
+        self._transactions: dict[int, ClientTransaction] = {}
+
+    def tell(self, what: Callable[..., list[Action]], *arguments: Any, **named: Any) -> None:
+        """Report an event to the machine (`tell(machine.on_connected)`) and carry out its answer."""
+        self._carry_out(what(self._user_agent.env.now(), *arguments, **named))
+
+    def close(self) -> None:
+        """Let go of timers and of what is under way."""
+        for name in tuple(self._timers):
+            self._cancel_timer(name)
+        for transaction in tuple(self._transactions.values()):
+            transaction.abandon(TransportError("the service has ended"))
+        self._transactions.clear()
+
+    # what the machine wants done
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            self._carry_out_one(action)
+        self._on_change()
+
+    def _carry_out_one(self, action: Action) -> None:
+        match action:
+            case SendRegister():
+                self._send(action)
+            case StartTimer(name, due):
+                self._start_timer(name, due)
+            case CancelTimer(name):
+                self._cancel_timer(name)
+            case Note():
+                self._owner.on_note(action)
+            case Registered():
+                self._owner.on_registered(action)
+            case Unregistered(why):
+                self._owner.on_unregistered(why)
+            case FindCandidates():
+                self._owner.find_candidates()
+            case UsePort(port):
+                self._owner.use_port(port)
+            case Probe():
+                self._probe(action)
+            case Stopped():
+                self.stopped = True
+
+    def _send(self, wanted: SendRegister) -> None:
+        headers = [("Contact", value) for value in wanted.contacts]
+        headers += [("Expires", str(wanted.expires)), *wanted.headers]
+        draft = self._user_agent.draft(
+            "REGISTER",
+            wanted.request_uri,
+            headers=headers,
+            from_=f"<{wanted.from_}>;tag={wanted.from_tag}",
+            to=f"<{wanted.to}>",
+            call_id=wanted.call_id,
+            sequence=wanted.cseq,
+        )
+        answer = _Answer(self, wanted)
+        transaction = ClientTransaction(self._user_agent, draft, observer=answer)
+        answer.transaction = transaction
+        self._transactions[wanted.token] = transaction
+        flow = 0
+        if wanted.target is not None and wanted.target.transport == "udp":
+            flow = self._user_agent.datagram_flow(wanted.target.address, wanted.target.port)
+        transaction.start(flow=flow)
+
+    def _probe(self, wanted: Probe) -> None:
+        """OPTIONS to a better server (SPEC B12); its answer, or its silence, goes to the machine."""
+        target = wanted.target
+        if target.transport != "udp":
+            return
+        flow = self._user_agent.datagram_flow(target.address, target.port)
+        probing = self._user_agent.request("OPTIONS", self.machine.plan.request_uri, flow=flow)
+
+        async def report() -> None:
+            try:
+                status_code: int | None = (await probing).status_code
+            except SipError:
+                status_code = None
+            self.tell(self.machine.on_probe, target, status_code)
+
+        self._user_agent.start_task(report())
+
+    def _start_timer(self, name: str, due: float) -> None:
+        self._cancel_timer(name)
+
+        def fire() -> None:
+            self._timers.pop(name, None)
+            self.tell(self.machine.on_timer, name)
+
+        self._timers[name] = self._user_agent.engine.start_timer(due, fire)
+
+    def _cancel_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, 0)
+        if timer:
+            self._user_agent.engine.cancel_timer(timer)
+
+    # what came back
+
+    def on_final(self, wanted: SendRegister, transaction: ClientTransaction, response: Response) -> None:
+        """A final response to one REGISTER."""
+        self._transactions.pop(wanted.token, None)
+        self.last_status_code = response.status_code
+        self._owner.on_answer()
+        server = self._server(transaction.flow)
+        self.tell(self.machine.on_response, wanted.token, read_response(response), server=server)
+
+    def on_failure(self, wanted: SendRegister, transaction: ClientTransaction, error: SipError) -> None:
+        """No final response to one REGISTER: 900 after Timer F, else 901 (SPEC B5)."""
+        self._transactions.pop(wanted.token, None)
+        server = self._server(transaction.flow)
+        if isinstance(error, TransactionTimeout):
+            self.tell(self.machine.on_no_answer, wanted.token, server=server)
+        else:
+            self.tell(self.machine.on_unreachable, wanted.token, str(error), server=server)
+
+    def _server(self, flow: int) -> str:
+        try:
+            _, _, _, host, port = self._user_agent.engine.flow_info(flow)
+        except TransportError:
+            return ""
+        return format_host_port(host, port)
+
+
+class _Answer:
+    """Hears of one REGISTER."""
+
+    def __init__(self, registrant: Registrant, wanted: SendRegister) -> None:
+        self.transaction: ClientTransaction | None = None
+        self._registrant = registrant
+        self._wanted = wanted
+
+    def on_provisional(self, response: Response) -> None:
+        """A REGISTER has no use for one."""
+
+    def on_final(self, response: Response) -> None:
+        if self.transaction is not None:
+            self._registrant.on_final(self._wanted, self.transaction, response)
+
+    def on_late_success(self, response: Response, request: Request) -> None:
+        """Only INVITE has these."""
+
+    def on_failure(self, error: SipError) -> None:
+        if self.transaction is not None:
+            self._registrant.on_failure(self._wanted, self.transaction, error)
+
+
+def read_response(response: Response) -> RegisterResponse:
+    """A REGISTER's response as the machine needs it; what cannot be read counts as absent."""
+    via = response.top_via
+    return RegisterResponse(
+        status_code=response.status_code,
+        reason_phrase=response.reason_phrase,
+        contacts=_contacts(response),
+        expires=_number(response.get("Expires")),
+        min_expires=_number(response.get("Min-Expires")),
+        retry_after=_number(response.get("Retry-After")),
+        headers=tuple(response.headers),
+        received=(via.received or "") if via is not None else "",
+        rport=via.rport if via is not None else None,
+        service_route=tuple(response.get_all("Service-Route")),
+    )
+
+
+def _contacts(response: Response) -> tuple[BoundContact, ...]:
+    try:
+        return tuple(_bound(contact) for contact in response.contacts)
+    except ParseError as error:
+        logger.info("the Contact of a REGISTER's answer cannot be read: %s", error)
+        return ()
+
+
+def _bound(contact: Address) -> BoundContact:
+    parameters = contact.parameters
+    return BoundContact(
+        str(contact.uri),
+        _number(parameters.get("expires")),
+        (parameters.get("+sip.instance") or "").strip('"').removeprefix("<").removesuffix(">"),
+        _number(parameters.get("reg-id")),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    """The number that `text` begins with ("120 (maintenance)" is 120), None when it begins with none."""
+    words = (text or "").replace(";", " ").replace("(", " ").split()
+    if not words or not words[0].isascii() or not words[0].isdigit():
+        return None
+    return min(int(words[0][:12]), LARGEST_NUMBER)

@@ -1,0 +1,138 @@
+"""Where the requests of one service go: `policy.outbound` joined to names, connections and flows (SPEC C, D).
+
+The choice itself is a pure function; this room finds its site, takes the flow of
+the supervised connection or of a datagram, and says why in a Decision.  Knows no
+registration and no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+
+from sipcore._uri import Uri
+from sipcore.config import Profile, Service
+from sipcore.dialog import route_uri
+from sipcore.errors import LocateError, TransportError
+from sipcore.finding import Finder, Found
+from sipcore.link import Link
+from sipcore.outgoing import Hop, OutgoingRequest
+from sipcore.policy.decisions import Decision
+from sipcore.policy.locate import AddressType, Site, Target
+from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop
+from sipcore.stack import UserAgent
+
+WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
+STREAMS = ("tcp", "tls")
+
+
+def server_sites(profile: Profile, address_types: tuple[AddressType, ...]) -> dict[str, Site]:
+    """The sites of the service's own servers by owner's name: "outbound", or "proxy" and "registrar" (SPEC C7)."""
+    methods = ("INVITE", "REGISTER")
+    chosen = [choose_next_hop(profile, RequestFacts(method), address_types=address_types) for method in methods]
+    return {hop.owner: hop.site for hop in chosen}
+
+
+def read_facts(outgoing: OutgoingRequest) -> RequestFacts:
+    """What the choice depends on, read from a request on its way out."""
+    in_dialog = outgoing.dialog is not None
+    return RequestFacts(
+        outgoing.method,
+        in_invite_dialog=in_dialog,
+        in_dialog=in_dialog,
+        destination=_uri_target(route_uri(outgoing.routes[0]) if outgoing.routes else outgoing.request_uri),
+    )
+
+
+def _uri_target(text: str) -> UriTarget:
+    uri = Uri(text)
+    if not uri.is_sip:
+        return UriTarget("")
+    transport = (uri.parameters.get("transport") or "").lower() or None
+    return UriTarget(uri.parameters.get("maddr") or uri.host, uri.port, transport, uri.scheme.lower() == "sips")
+
+
+class Router:
+    """The next hop of every request of one service; give it to its user agent as `next_hop`.
+
+    `links` are the supervised connections by owner's name, shared with the service.
+    """
+
+    def __init__(
+        self, service: Service, user_agent: UserAgent, finder: Finder, links: Mapping[str, Link], local_host: str
+    ) -> None:
+        self.address_types: tuple[AddressType, ...] = ("AAAA",) if ":" in local_host else ("A",)
+        self.registered_with: Target | None = None
+        self._service = service
+        self._user_agent = user_agent
+        self._finder = finder
+        self._links = links
+
+    def __call__(self, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
+        """The hop at once where nothing has to be asked or awaited.  LocateError, TransportError: there is none."""
+        chosen = choose_next_hop(
+            self._service.profile,
+            read_facts(outgoing),
+            address_types=self.address_types,
+            registered_with=self.registered_with,
+        )
+        link = self._links.get(chosen.owner)
+        if link is not None:
+            return self._on_link(link, chosen, outgoing) if link.is_up else self._wait(link, chosen, outgoing)
+        found = self._finder.known(chosen.site)
+        if found is not None and found.target.transport == "udp":
+            return self._datagram(found, chosen, outgoing)
+        return self._find(chosen, outgoing)
+
+    def is_own_server(self, host: str) -> bool:
+        """Whether `host` is an address of one of the service's own servers, to whom credentials may go (SPEC B7)."""
+        sites = server_sites(self._service.profile, self.address_types).values()
+        return any(host in self._finder.addresses(site) for site in sites)
+
+    # supervised connections
+
+    async def _wait(self, link: Link, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
+        await link.wait(self._user_agent.env.now() + WAIT)
+        return self._on_link(link, chosen, outgoing)
+
+    def _on_link(self, link: Link, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
+        found = link.found
+        if found is None or not link.flow:
+            raise TransportError("the connection went while it was waited for")
+        decision = self._decision(found, chosen, outgoing)
+        return Hop(link.flow, found.target.transport, replace(decision, connection=link.status()))
+
+    # everything else
+
+    async def _find(self, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
+        if not chosen.site.host:
+            raise LocateError(outgoing.request_uri, why="the URI names no server", rule="RFC 3261 section 8.1.2")
+        found = await self._finder.find(chosen.site)
+        if found.target.transport == "udp":
+            return self._datagram(found, chosen, outgoing)
+        target = found.target
+        name = target.host_name if target.transport == "tls" else ""
+        flow = await self._user_agent.connector.share((target.transport, target.address, target.port, name))
+        return Hop(flow, target.transport, self._decision(found, chosen, outgoing))
+
+    def _datagram(self, found: Found, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
+        flow = self._user_agent.datagram_flow(found.target.address, found.target.port)
+        return Hop(flow, "udp", self._decision(found, chosen, outgoing))
+
+    def _decision(self, found: Found, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:
+        return decide(self._user_agent.env.now(), found, chosen, outgoing)
+
+
+def decide(now: float, found: Found, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:
+    """Why a request goes where it goes (SPEC D9)."""
+    return Decision(
+        at=now,
+        subject=f"{outgoing.method} {outgoing.request_uri}",
+        why=f"{chosen.why}; {found.located.why}",
+        rule=f"{chosen.rule}; {found.located.rule}",
+        questions=found.asked,
+        address=found.target.address,
+        port=found.target.port,
+        transport=found.target.transport,
+        bypassed=chosen.bypassed,
+    )
