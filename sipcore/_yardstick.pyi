@@ -1,0 +1,9 @@
+"""The C yardstick that an installed package measures itself against."""
+
+from typing import Literal
+
+def respond(fd: int, idle_ms: int) -> int: ...
+def generate(
+    fd: int, kind: Literal["options", "call"], user: str, window: int, seconds: float
+) -> dict[str, int]: ...
+def split(messages: list[bytes], rounds: int) -> int: ...
