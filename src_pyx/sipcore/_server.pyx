@@ -27,6 +27,14 @@ cdef inline sip_span method_name(const sip_index *index) noexcept:
     return index.method_token if index.method == SIP_METHOD_OTHER else none
 
 
+cdef inline bint is_complete(const sip_index *index) noexcept:
+    """Whether the headers that identify a request and route its response are there (RFC 3261 section 8.1.1)."""
+    return (
+        index.first[<int>SIP_VIA] != 0 and index.first[<int>SIP_FROM] != 0 and index.first[<int>SIP_TO] != 0
+        and index.first[<int>SIP_CALL_ID] != 0 and index.first[<int>SIP_CSEQ] != 0
+    )
+
+
 cdef inline int event_of(int status_code) noexcept:
     if status_code < 200:
         return EVENT_TU_1XX
@@ -52,6 +60,8 @@ cdef class Server(Responder):
                           int64_t flow) except -1:
         cdef transaction_key key
         cdef uint32_t found
+        if not is_complete(index):
+            return self.refuse_incomplete(octets, index, lines, flow)
         if index.method == SIP_METHOD_ACK:
             return self.take_ack(octets, index, lines, agent, flow)
         if index.method == SIP_METHOD_CANCEL:
@@ -164,6 +174,14 @@ cdef class Server(Responder):
         ):
             return 0
         self.core.answer(octets, index, lines, sip_fault_status(index.fault), None, flow)
+        return 0
+
+    cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
+                               int64_t flow) except -1:
+        """Answer a request that lacks a header which every request has, from what is there; without Via, nobody."""
+        self.core.counters[COUNT_MALFORMED_REQUESTS] += 1
+        if index.method != SIP_METHOD_ACK and index.first[<int>SIP_VIA]:
+            self.core.answer(octets, index, lines, 400, None, flow)
         return 0
 
     # the parts of it
