@@ -135,3 +135,14 @@ def build_response(
     body: bytes = b"",
 ) -> Response:
     """The response to a request (RFC 3261 section 8.2.6), Record-Route copied where it makes a dialog (12.1.1)."""
+
+def serialize_response(
+    request: Request,
+    status_code: int,
+    reason_phrase: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> bytes:
+    """The octets of `build_response`, not parsed again: also for a request that `parse` refused."""

@@ -16,7 +16,7 @@ from typing import Any
 from sipcore import aio
 from sipcore.call import Call
 from sipcore.cli.demo_network import EDGE, DemoNetwork
-from sipcore.cli.output import DONE, FAILED, print_object
+from sipcore.cli.output import DONE, FAILED, print_lines, print_object
 from sipcore.cli.screen import Screen, SilentScreen, Step, open_screen
 from sipcore.config import parse_device
 from sipcore.device import Device
@@ -133,7 +133,7 @@ class Demo:
         return asyncio.get_running_loop().time() - self.began
 
     def _show(self, screen: Screen, device: Device) -> None:
-        screen.show(self._now(), device.status(), tuple(self.steps.values()))
+        screen.show(self._now(), self.last or device.status(), tuple(self.steps.values()))
 
     def _judge(self) -> int:
         passed = all(step.state == "done" for step in self.steps.values())
@@ -149,6 +149,8 @@ class Demo:
                     "services": [service.as_dict() for service in self.last],
                 }
             )
+        elif self.once:
+            print_lines([f"{'every' if passed else 'NOT every'} step came true, {self._now():.1f} s in all"])
         return FAILED if self.once and not passed else DONE
 
 

@@ -62,6 +62,7 @@ class PlainScreen:
         self._stream = stream
         self._shown: dict[int, str] = {}
         self._reasons: dict[int, str] = {}
+        self._told: dict[str, int] = {}
         self._steps: dict[str, Step] = {}
         self._write(title)
 
@@ -82,7 +83,8 @@ class PlainScreen:
         why = reason(service)
         if why and self._reasons.get(service.sp) != why:
             self._reasons[service.sp] = why
-            self._write(f"{'':14}{why}")
+            first = self._told.setdefault(why, service.sp)
+            self._write(f"{'':14}{why if first == service.sp else f'as SP{first}'}")
 
     def _show_step(self, at: float, step: Step) -> None:
         known = self._steps.get(step.title)

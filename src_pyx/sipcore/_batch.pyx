@@ -95,7 +95,8 @@ cdef class DatagramSocket:
         return self.socket.coalesces != 0
 
     def detach(self):
-        """Forget the descriptor, before its owner closes it; what is queued is dropped and counted."""
+        """Forget the descriptor, before its owner closes it; what still waits is sent now, or dropped and counted."""
+        self.flush_queue()
         self.socket.fd = -1
         self.flush_queue()
 

@@ -20,7 +20,7 @@ from sipcore.scan cimport (
     sip_span,
 )
 from sipcore._text cimport span_text, span_text_or_none
-from sipcore._uri cimport Uri, octets_of, parameters_of, unfold, uri_view
+from sipcore._uri cimport Uri, encoded, octets_of, parameters_of, unfold, uri_view
 
 import re
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ cdef class Address:
         self.octets = b""
 
     def __init__(self, str text not None):
-        cdef bytes octets = text.encode("utf-8", "surrogateescape")
+        cdef bytes octets = encoded(text)
         cdef size_t at = 0, size = PyBytes_GET_SIZE(octets)
         if PyBytes_GET_SIZE(self.octets):
             raise UsageError("an Address is immutable")
@@ -179,7 +179,7 @@ cdef class Via:
         self.octets = b""
 
     def __init__(self, str text not None):
-        cdef bytes octets = text.encode("utf-8", "surrogateescape")
+        cdef bytes octets = encoded(text)
         cdef size_t at = 0, size = PyBytes_GET_SIZE(octets)
         if PyBytes_GET_SIZE(self.octets):
             raise UsageError("a Via is immutable")
@@ -304,7 +304,7 @@ cdef class CSeq:
     @staticmethod
     def parse(text: str) -> CSeq:
         """ParseError if `text` is not number and method."""
-        cdef bytes octets = text.encode("utf-8", "surrogateescape")
+        cdef bytes octets = encoded(text)
         cdef uint32_t number = 0
         cdef sip_span method
         cdef size_t at = 0

@@ -484,6 +484,13 @@ cdef inline bint is_response(const char *text, size_t size) noexcept:
         text[2] | 0x20) == c"p"
 
 
+cdef bytes octets_copied(object data):
+    """The octets of what is no bytes, or is a subclass of it."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a message is parsed from bytes, not {type(data).__name__}")
+    return bytes(data)
+
+
 def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
           uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
           uint32_t max_parameters=128) -> Request | Response:
@@ -501,20 +508,21 @@ def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uin
     limits.name_size = min(max_name_size, <uint32_t>255)
     limits.parameter_count = max_parameters
     limits.flags = 0
-    return message_from_bytes(data if type(data) is bytes else bytes(data), &limits)
+    return message_from_bytes(data if type(data) is bytes else octets_copied(data), &limits)
 
 
 def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     """What can be read of octets that `parse` refuses, for a log or an answer; None without a start line.
 
-    The parts that are malformed are absent, or raise ParseError when read.
+    The parts that are malformed are absent, or raise ParseError when read; the body is all that follows the head.
     """
-    cdef bytes octets = bytes(data)
+    cdef bytes octets = octets_copied(data)
     cdef Message message = allocate(is_response(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)))
     scan_into(message, octets, &sip_default_limits)
     if not message.index.method_token.size:
         return None
     message.octets = octets
+    message.index.body_size = PyBytes_GET_SIZE(octets) - message.index.body_at if message.index.body_at else 0
     return message
 
 
@@ -530,6 +538,8 @@ cdef Message built(bytes octets):
     """The message in octets that were written here; what cannot be parsed was asked for wrongly."""
     cdef sip_limits limits = sip_default_limits
     limits.message_size = 0x7FFFFFFF
+    limits.line_count = limits.line_size = SIP_HEAD_MAX
+    limits.name_size = 255
     try:
         return message_from_bytes(octets, &limits)
     except ParseError as error:
@@ -549,6 +559,12 @@ def build_response(request: Request, status_code: int, reason_phrase: str | None
     Record-Route is copied where the response makes a dialog (12.1.1), Timestamp for a 100.
     """
     return built(format_response(request, status_code, reason_phrase, headers, body, to_tag))
+
+
+def serialize_response(request: Request, status_code: int, reason_phrase: str | None = None, *,
+                       to_tag: str | None = None, headers: object = (), body: bytes = b"") -> bytes:
+    """The octets of `build_response`, not parsed again: also for a request that `parse` refused."""
+    return format_response(request, status_code, reason_phrase, headers, body, to_tag)
 
 
 @cython.final

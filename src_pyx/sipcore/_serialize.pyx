@@ -347,6 +347,8 @@ cdef class Draft:
 
     def __bytes__(self) -> bytes:
         """The octets as they are now, not checked."""
+        if self.index is NULL:
+            raise UsageError("a draft of no message")
         cdef list pieces = [self.first_line()]
         cdef size_t first, last
         cdef Py_ssize_t at = 0

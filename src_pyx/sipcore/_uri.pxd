@@ -10,5 +10,6 @@ cdef class Uri:
 
 cdef Uri uri_view(bytes octets, size_t begin, size_t end)
 cdef str unfold(const char *octets, size_t size)
+cdef bytes encoded(str text)
 cdef bytes octets_of(object text, str what)
 cdef dict parameters_of(bytes octets, sip_span span)

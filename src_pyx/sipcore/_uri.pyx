@@ -31,7 +31,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from sipcore.errors import ParseError, UsageError
 
-LINEAR_WHITE_SPACE = re.compile(r"[ \t]*\r\n[ \t]+")
+# Begins where white space begins and never gives any back: linear however long the white space is (FAULTS 3).
+LINEAR_WHITE_SPACE = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
 UNRESERVED = "-_.!~*'()"
 USER_SAFE = UNRESERVED + "&=+$,;?/"
 PASSWORD_SAFE = UNRESERVED + "&=+$,"
@@ -42,11 +43,19 @@ DEFINING_PARAMETERS = ("user", "ttl", "method", "maddr")
 
 
 cdef str unfold(const char *octets, size_t size):
-    """Text of a header value; each fold with the white space round it is one space (RFC 3261 section 7.3.1)."""
+    """Text of a header value; folds with the white space round them are one space (RFC 3261 section 7.3.1)."""
     cdef str text = text_of(octets, size)
     if has_line_end(octets, size):
         return LINEAR_WHITE_SPACE.sub(" ", text)
     return text
+
+
+cdef bytes encoded(str text):
+    """The octets of a text to be read; ParseError for surrogates that stand for none."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise ParseError("text that stands for no octets", at=error.start) from None
 
 
 cdef bytes octets_of(object text, str what):
@@ -54,7 +63,10 @@ cdef bytes octets_of(object text, str what):
     cdef bytes octets
     if not isinstance(text, str):
         raise UsageError(f"{what} must be str, not {type(text).__name__}")
-    octets = (<str>text).encode("utf-8", "surrogateescape")
+    try:
+        octets = (<str>text).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} with a lone surrogate") from None
     if not sip_is_safe(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)):
         raise UsageError(f"{what} with CR, LF or NUL")
     return octets
@@ -89,11 +101,15 @@ def unescape(str text) -> str:
     """One round of %-unescaping (RFC 3261 section 19.1.2)."""
     if "%" not in text:
         return text
-    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+    return unquote_to_bytes(encoded(text)).decode("utf-8", "surrogateescape")
 
 
 def escape(str text, str safe) -> str:
-    return quote_from_bytes(text.encode("utf-8", "surrogateescape"), safe)
+    """UsageError for surrogates that stand for no octets."""
+    try:
+        return quote_from_bytes(encoded(text), safe)
+    except ParseError as error:
+        raise UsageError(error.reason) from None
 
 
 cdef Uri uri_view(bytes octets, size_t begin, size_t end):
@@ -116,7 +132,7 @@ cdef class Uri:
         self.octets = b""
 
     def __init__(self, str text not None):
-        cdef bytes octets = text.encode("utf-8", "surrogateescape")
+        cdef bytes octets = encoded(text)
         cdef size_t at = 0
         if PyBytes_GET_SIZE(self.octets):
             raise UsageError("a Uri is immutable")
@@ -129,7 +145,8 @@ cdef class Uri:
               port: int | None = None, parameters: Mapping[str, str | None] | None = None,
               headers: Mapping[str, str] | None = None) -> Uri:
         """A sip or sips URI from unescaped parts; `host` without brackets.  UsageError if they make none."""
-        text = f"{scheme}:"
+        cdef Uri uri
+        cdef str text = f"{scheme}:"
         if user is not None:
             text += escape(user, USER_SAFE)
             text += f":{escape(password, PASSWORD_SAFE)}@" if password is not None else "@"
@@ -141,9 +158,12 @@ cdef class Uri:
         pairs = [f"{escape(name, HEADER_SAFE)}={escape(value, HEADER_SAFE)}" for name, value in (headers or {}).items()]
         text += f"?{'&'.join(pairs)}" if pairs else ""
         try:
-            return Uri(text)
+            uri = Uri(text)
         except ParseError as error:
             raise UsageError(f"no URI: {text!r}") from error
+        if span_text(uri.octets, uri.parts.host) != host:
+            raise UsageError(f"no host: {host!r}")
+        return uri
 
     @staticmethod
     def parse(text: str) -> Uri:

@@ -96,7 +96,7 @@ static const char *index_lines(const char *octets, const char *p, const char *en
         is_folded = 0;
         for (;;) {
             stop = find_line_end(p, end);
-            if (stop == end)
+            if (stop == end || (*stop == '\r' && stop + 1 == end))
                 return NULL;
             next = skip_line_end(stop, end, &p);
             if (!next) {

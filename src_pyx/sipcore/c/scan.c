@@ -163,7 +163,7 @@ static void scan_via(const char *octets, const sip_line *line, const sip_limits 
         index->rport_at = via.rport_at;
     }
     if (bad)
-        note_fault(index, SIP_FAULT_VIA, at);
+        note_fault(index, bad == SIP_CROWDED ? SIP_FAULT_PARAMETER_COUNT : SIP_FAULT_VIA, at);
 }
 
 static void scan_address(const char *octets, const sip_line *line, const sip_limits *limits, int fault,
@@ -171,9 +171,10 @@ static void scan_address(const char *octets, const sip_line *line, const sip_lim
 {
     size_t at, end = (size_t)line->value_at + line->value_size;
     sip_name_addr address;
+    int bad = sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &at);
 
-    if (sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &at))
-        note_fault(index, fault, at);
+    if (bad)
+        note_fault(index, bad == SIP_CROWDED ? SIP_FAULT_PARAMETER_COUNT : fault, at);
     else if (address.end != end)
         note_fault(index, fault, address.end);
     *tag = address.tag;
@@ -310,11 +311,9 @@ static int scan_head(const char *octets, size_t size, const sip_limits *limits,
     const char *end = octets + (size < limits->head_size ? size : limits->head_size);
     const char *stop = find_line_end(octets, end), *next, *resume;
 
-    if (stop == end)
+    if (stop == end || (*stop == '\r' && stop + 1 == end))
         return scan_unfinished(size, limits, index);
     next = skip_line_end(stop, end, &resume);
-    if (!next && stop + 1 == end && limits->flags & SIP_STREAM)
-        return SIP_INCOMPLETE;
     if (!next || stop == octets) {
         note_fault(index, SIP_FAULT_START_LINE, (size_t)(stop - octets));
         return SIP_OK;

@@ -153,7 +153,12 @@ int sip_is_safe(const char *text, size_t size);
 int sip_is_token(const char *text, size_t size);
 
 /* ---- values.  Each reads text[from..to), `to` at most SIP_HEAD_MAX; offsets are from
- * `text` on.  0 if well formed, else -1 and *at says where. */
+ * `text` on.  0 if well formed, else one of these and *at says where. */
+
+enum sip_value_fault {
+    SIP_MALFORMED = -1,
+    SIP_CROWDED = -2             /* more parameters than the limit */
+};
 
 typedef struct {
     sip_span scheme;

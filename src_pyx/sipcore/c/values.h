@@ -179,7 +179,7 @@ static const char *parse_user(const char *text, const char *p, const char *at_si
     return at_sign + 1;
 }
 
-/* `;name[=value]` pairs up to '?' or the end: the first octet that does not belong. */
+/* `;name[=value]` pairs up to '?' or the end: the first octet that does not belong, the ';' of an empty or broken one. */
 static const char *skip_uri_parameters(const char *p, const char *end)
 {
     const char *from;
@@ -189,7 +189,7 @@ static const char *skip_uri_parameters(const char *p, const char *end)
         while (p < end && *p != ';' && *p != '?' && is_char((unsigned char)*p, CHAR_URI))
             p++;
         if (p == from || *from == '=' || skip_uri_text(from, p) != p)
-            return from;
+            return from - 1;
     }
     return p;
 }
@@ -283,9 +283,9 @@ int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t
 
 /* ---- name-addr / addr-spec */
 
-/* Parameters from p on, remembering the tag; the end of the value, or NULL with *at set. */
-static const char *parse_address_parameters(const char *text, const char *p, const char *end, uint32_t limit,
-                                            sip_name_addr *address, size_t *at)
+/* Parameters from p on, remembering the tag.  0, SIP_MALFORMED or SIP_CROWDED with *at set. */
+static int parse_address_parameters(const char *text, const char *p, const char *end, uint32_t limit,
+                                    sip_name_addr *address, size_t *at)
 {
     const char *from = p;
     sip_parameter parameter;
@@ -295,16 +295,16 @@ static const char *parse_address_parameters(const char *text, const char *p, con
     *at = (size_t)(p - text);
     while ((found = sip_next_parameter(text, (size_t)(end - text), at, &parameter)) == 1) {
         if (++count > limit)
-            return NULL;
+            return SIP_CROWDED;
         p = text + *at;
         if (parameter.name.size == 3 && !address->tag.size && IS_WORD(text + parameter.name.at, 3, "tag"))
             address->tag = parameter.value;
     }
-    if (found < 0)
-        return NULL;
     address->parameters = span_of(text, from, p);
     address->end = (uint16_t)*at;
-    return p;
+    if (address->parameters.size)
+        address->value.size = (uint16_t)(p - text - address->value.at);
+    return found;
 }
 
 static int parse_bracketed(const char *text, const char *p, const char *end, uint32_t limit,
@@ -318,13 +318,8 @@ static int parse_bracketed(const char *text, const char *p, const char *end, uin
         return -1;
     address->flags |= SIP_ADDRESS_BRACKETS;
     address->uri = span_of(text, p + 1, close);
-    end = parse_address_parameters(text, skip_white(close + 1, end), end, limit, address, at);
-    if (!end)
-        return -1;
-    address->value.size = (uint16_t)(end - text - address->value.at);
-    if (!address->parameters.size)
-        address->value.size = (uint16_t)(close + 1 - text - address->value.at);
-    return 0;
+    address->value.size = (uint16_t)(close + 1 - text - address->value.at);
+    return parse_address_parameters(text, skip_white(close + 1, end), end, limit, address, at);
 }
 
 /* addr-spec: a URI with a comma, question mark or semicolon needs brackets (RFC 3261 section 20). */
@@ -342,11 +337,8 @@ static int parse_bare(const char *text, const char *p, const char *end, uint32_t
     *at = (size_t)(from - text);
     if (memchr(from, '?', (size_t)(p - from)))
         return -1;
-    end = parse_address_parameters(text, skip_white(p, end), end, limit, address, at);
-    if (!end)
-        return -1;
-    address->value.size = (uint16_t)((address->parameters.size ? end : p) - text - address->value.at);
-    return 0;
+    address->value.size = (uint16_t)(p - text - address->value.at);
+    return parse_address_parameters(text, skip_white(p, end), end, limit, address, at);
 }
 
 int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_name_addr *address, size_t *at)
@@ -481,7 +473,7 @@ int sip_parse_via(const char *text, size_t from, size_t to, uint32_t limit, sip_
     *at = (size_t)(p - text);
     while ((found = sip_next_parameter(text, to, at, &parameter)) == 1) {
         if (++count > limit)
-            return -1;
+            return SIP_CROWDED;
         via->parameters.size = (uint16_t)(*at - via->parameters.at);
         via->value.size = (uint16_t)(*at - via->value.at);
         note_via_parameter(text, &parameter, via);
