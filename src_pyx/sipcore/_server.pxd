@@ -19,10 +19,10 @@ cdef class Server(Responder):
     # What the scan made of a request; pointers are good until Python code runs.
     cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                           int64_t flow) except -1
-    cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
-                              int64_t flow) except -1
     cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
                                int64_t flow) except -1
+    cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
+                              int64_t flow) except -1
     # A timer of the row has expired; its flow has ended.
     cdef int expire(self, uint32_t index) except -1
     cdef int lose_flow(self, uint32_t index) except -1

@@ -27,18 +27,18 @@ cdef inline sip_span method_name(const sip_index *index) noexcept:
     return index.method_token if index.method == SIP_METHOD_OTHER else none
 
 
-cdef inline bint is_complete(const sip_index *index) noexcept:
-    """Whether the headers that identify a request and route its response are there (RFC 3261 section 8.1.1)."""
-    return (
-        index.first[<int>SIP_VIA] != 0 and index.first[<int>SIP_FROM] != 0 and index.first[<int>SIP_TO] != 0
-        and index.first[<int>SIP_CALL_ID] != 0 and index.first[<int>SIP_CSEQ] != 0
-    )
-
-
 cdef inline int event_of(int status_code) noexcept:
     if status_code < 200:
         return EVENT_TU_1XX
     return EVENT_TU_2XX if status_code < 300 else EVENT_TU_300_699
+
+
+cdef inline bint lacks_headers(const sip_index *index) noexcept:
+    """Whether one of Via, From, To, Call-ID and CSeq is missing (RFC 3261 section 8.1.1; Max-Forwards is forgiven)."""
+    return not (
+        index.top_via.size and index.first[<int>SIP_FROM] and index.first[<int>SIP_TO]
+        and index.first[<int>SIP_CALL_ID] and index.first[<int>SIP_CSEQ]
+    )
 
 
 @cython.final
@@ -60,7 +60,7 @@ cdef class Server(Responder):
                           int64_t flow) except -1:
         cdef transaction_key key
         cdef uint32_t found
-        if not is_complete(index):
+        if lacks_headers(index):
             return self.refuse_incomplete(octets, index, lines, flow)
         if index.method == SIP_METHOD_ACK:
             return self.take_ack(octets, index, lines, agent, flow)
@@ -164,6 +164,14 @@ cdef class Server(Responder):
         self.core.call(agent.events.on_cancel, <object>row.owner)
         return 0
 
+    cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
+                               int64_t flow) except -1:
+        """400 to a request without a header that every request has; nothing where no Via says where to."""
+        self.core.counters[COUNT_MALFORMED_REQUESTS] += 1
+        if index.top_via.size and index.method != SIP_METHOD_ACK:
+            self.core.answer(octets, index, lines, 400, None, flow)
+        return 0
+
     cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                               int64_t flow) except -1:
         """Answer what the scan refused, if it can be answered (RFC 3261 section 8.2.6 copies five headers)."""
@@ -174,14 +182,6 @@ cdef class Server(Responder):
         ):
             return 0
         self.core.answer(octets, index, lines, sip_fault_status(index.fault), None, flow)
-        return 0
-
-    cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
-                               int64_t flow) except -1:
-        """Answer a request that lacks a header which every request has, from what is there; without Via, nobody."""
-        self.core.counters[COUNT_MALFORMED_REQUESTS] += 1
-        if index.method != SIP_METHOD_ACK and index.first[<int>SIP_VIA]:
-            self.core.answer(octets, index, lines, 400, None, flow)
         return 0
 
     # the parts of it
@@ -360,6 +360,8 @@ cdef class Server(Responder):
             self.send_trying(index)
         if actions & INFORM_NO_ACK:
             return self.tell_no_ack(index)
+        if row.state == STATE_COMPLETED:
+            self.let_go(row)
         if row.state == STATE_TERMINATED:
             self.table.remove(index)
             return 0
