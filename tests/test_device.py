@@ -290,7 +290,7 @@ async def answer(call: IncomingCall) -> None:
 
 
 @pytest.mark.parametrize("profile", [{}, THROUGH_EDGE, {"OutboundProxy": EDGE}], ids=["direct", "tcp edge", "udp edge"])
-def test_one_service_calls_another_of_the_same_device(profile: dict[str, str]) -> None:
+def test_one_service_calls_another_of_the_same_device(profile: dict[str, str | int | bool]) -> None:
     """SPEC A8, B7: challenged, answered, hung up; both sides know."""
 
     async def story(provider: Provider, device: Device) -> None:
