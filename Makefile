@@ -49,6 +49,7 @@ soak: $(BUILT)          ## the slow tests alone: simulated hours, storms, leaks
 	@$(BIN)/python -m pytest -n $(JOBS) -m "slow and not interop" $(ARGS)
 
 build: $(BUILT)         ## compile the rooms in place
+	@:
 
 $(VENV)/compile.env: .ci/python-headers
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

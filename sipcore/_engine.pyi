@@ -11,6 +11,7 @@ from typing import Protocol, final
 
 from sipcore._batch import DatagramSocket
 from sipcore._message import Request, Response
+from sipcore._transactions import TransactionTable
 
 class DatagramSender(Protocol):
     """Carries datagrams of one local address; `_batch.DatagramSocket` is the fast one, the simulator has its own."""
@@ -74,6 +75,11 @@ class Engine:
     retry_after: int
     """Seconds in the Retry-After of such a 503."""
 
+    @property
+    def server_transactions(self) -> TransactionTable:
+        """To be watched: how many there are, and the state of one (`request.transaction`)."""
+    @property
+    def client_transactions(self) -> TransactionTable: ...
     @property
     def in_batch(self) -> bool: ...
     @property

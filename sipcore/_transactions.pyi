@@ -12,7 +12,7 @@ def transition(machine: int, state: int, event: int) -> tuple[int, int] | None:
 
 @final
 class TransactionTable:
-    """The client or the server transactions of one engine; its face is for Cython rooms, this is what can be watched."""
+    """The client or the server transactions of one engine: what can be watched of them."""
 
     keyed_by_dialog: int
     """Rows that a merged request or an ACK to a 2xx can find."""
@@ -22,6 +22,8 @@ class TransactionTable:
     """Rows that have no final response yet."""
 
     def __new__(cls, key: bytes, wheel: TimerWheel, wheel_tag: int) -> TransactionTable: ...
+    def state(self, handle: int) -> int:
+        """Where a transaction stands, a number of `sipcore.machines.State`; TERMINATED when it is over."""
     @property
     def live(self) -> int: ...
     @property

@@ -362,7 +362,7 @@ class ServiceProvider:
         except LocateError as error:
             self.registrant.tell(machine.on_unreachable, 0, str(error))
         else:
-            self.registrant.tell(machine.on_candidates, found.located.targets)
+            self.registrant.tell(machine.on_candidates, found.located.targets, found.located.ttl)
 
     def use_port(self, port: int) -> None:
         """Move the UDP socket to another local port, keeping the old one for what is still on its way (SPEC A3)."""

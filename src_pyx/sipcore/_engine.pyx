@@ -134,6 +134,14 @@ cdef class Engine:
         self.server.set_retry_after(seconds)
 
     @property
+    def server_transactions(self):
+        return self.server.table
+
+    @property
+    def client_transactions(self):
+        return self.client.table
+
+    @property
     def in_batch(self):
         return self.core.in_batch
 
@@ -351,9 +359,10 @@ cdef class Engine:
     # timers of policy
 
     def start_timer(self, double due, callback):
+        cdef int64_t due_us = <int64_t>(due * 1e6 + 0.5)
         self.last_timer += 1
         self.core.enter_quietly()
-        handle = self.core.wheel.start(<int64_t>(due * 1e6 + 0.5), POLICY_TAG | <uint64_t>self.last_timer)
+        handle = self.core.wheel.start(max(due_us, self.core.now_us), POLICY_TAG | <uint64_t>self.last_timer)
         self.timers[self.last_timer] = (callback, handle)
         return self.last_timer
 

@@ -360,6 +360,8 @@ cdef class Server(Responder):
             self.send_trying(index)
         if actions & INFORM_NO_ACK:
             return self.tell_no_ack(index)
+        if row.state == STATE_COMPLETED:
+            self.let_go(row)
         if row.state == STATE_TERMINATED:
             self.table.remove(index)
             return 0
