@@ -29,7 +29,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build"
 GLIBC = "2.17"
-COMMON_FLAGS = ["-O3", "-fwrapv", "-DNDEBUG", "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
+COMMON_FLAGS = [
+    "-O3",
+    "-fwrapv",
+    "-DNDEBUG",
+    "-g0",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-shared",
+    "-s",
+    "-Wl,--build-id=none",
+]
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 """The Debian release that carries a CPython; its headers are what is compiled against."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -31,7 +32,9 @@ class Figure:
         return {**asdict(self), "ratio": self.ratio}
 
 
-def figure(name: str, what: str, yardstick: str, ours: list[float], theirs: list[float], invalid: str = "") -> Figure:
+def figure(
+    name: str, what: str, yardstick: str, *, ours: Sequence[float] = (), theirs: Sequence[float] = (), invalid: str = ""
+) -> Figure:
     """The figure of interleaved rounds, nanoseconds each."""
     if invalid or not ours:
         return Figure(name, what, yardstick, None, None, len(ours), invalid or "no round was measured")

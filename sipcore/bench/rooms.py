@@ -33,13 +33,18 @@ def messages() -> list[bytes]:
 def measure(rounds: int) -> Iterator[Figure]:
     """A figure for each room, the yardstick taken in turn with it."""
     mix = messages()
-    yardstick = "a split in C"
+
+    def split_all(count: int) -> int:
+        split(mix, count)
+        return count * len(mix)
+
     for name, what, work in _message_works(mix):
-        yield _interleaved(name, what, yardstick, work, lambda count: split(mix, count) and count * len(mix), rounds)
+        yield _interleaved(name, what, "a split in C", work=work, other=split_all, rounds=rounds)
     for name, what, work in (("table", "find a connection", _finds()), ("timers", "start and cancel", _timers())):
-        yield _interleaved(name, what, "", work, None, rounds)
+        yield _interleaved(name, what, "", work=work, rounds=rounds)
     with _Pair() as pair:
-        yield _interleaved("datagrams", "in and out, of 64", "the socket module", pair.batched, pair.one_by_one, rounds)
+        work, other = pair.batched, pair.one_by_one
+        yield _interleaved("datagrams", "in and out, of 64", "the socket module", work=work, other=other, rounds=rounds)
 
 
 def _message_works(mix: list[bytes]) -> list[tuple[str, str, Timed]]:
@@ -93,7 +98,7 @@ def _finds() -> Timed:
         table.add(local, ("127.0.0.1", 5060), (f"10.0.{number >> 8}.{number & 255}", 5060), None)
 
     def work(count: int) -> int:
-        for number in range(count):
+        for _ in range(count):
             table.find("tcp", 0, "10.0.7.7", 5060)
         return count
 
@@ -153,7 +158,9 @@ class _Pair:
         return count * self.BATCH
 
 
-def _interleaved(name: str, what: str, yardstick: str, work: Timed, other: Timed | None, rounds: int) -> Figure:
+def _interleaved(
+    name: str, what: str, yardstick: str, *, work: Timed, other: Timed | None = None, rounds: int
+) -> Figure:
     ours: list[float] = []
     theirs: list[float] = []
     count, other_count = _calibrate(work), _calibrate(other) if other else 0
@@ -161,7 +168,7 @@ def _interleaved(name: str, what: str, yardstick: str, work: Timed, other: Timed
         ours.append(_time(work, count))
         if other is not None:
             theirs.append(_time(other, other_count))
-    return figure(name, what, yardstick, ours, theirs)
+    return figure(name, what, yardstick, ours=ours, theirs=theirs)
 
 
 def _calibrate(work: Timed) -> int:

@@ -69,17 +69,17 @@ def measure(rounds: int) -> Iterator[Figure]:
     """A figure for each case; the yardstick answers the same load in turn."""
     if not Path("/proc/self/schedstat").exists():
         for name, what, _, _ in CASES:
-            yield figure(name, what, "", [], [], "this system does not tell a process's CPU time")
+            yield figure(name, what, "", invalid="this system does not tell a process's CPU time")
         return
     _pin(0, 0)
     with ExitStack() as peers:
         yardstick = peers.enter_context(Peer("yardstick"))
         servers = {kind: peers.enter_context(Peer(kind)) for kind in dict.fromkeys(case[2] for case in CASES)}
         for name, what, kind, load in CASES:
-            yield _case(name, what, servers[kind], yardstick, load, rounds)
+            yield _case(name, what, server=servers[kind], yardstick=yardstick, load=load, rounds=rounds)
 
 
-def _case(name: str, what: str, server: Peer, yardstick: Peer, load: Kind, rounds: int) -> Figure:
+def _case(name: str, what: str, *, server: Peer, yardstick: Peer, load: Kind, rounds: int) -> Figure:
     ours: list[float] = []
     theirs: list[float] = []
     invalid = ""
@@ -89,7 +89,7 @@ def _case(name: str, what: str, server: Peer, yardstick: Peer, load: Kind, round
             if number:  # the first warms up
                 costs.append(cost)
                 invalid = invalid or fault
-    return figure(name, what, "the C responder", ours, theirs, invalid)
+    return figure(name, what, "the C responder", ours=ours, theirs=theirs, invalid=invalid)
 
 
 def _round(peer: Peer, load: Kind, *, is_yardstick: bool) -> tuple[float, str]:

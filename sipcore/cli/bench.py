@@ -28,8 +28,8 @@ def command(options: argparse.Namespace) -> int:
     before = machine.describe()
     figures = _measure(options)
     if machine.throttled() != before["throttled"]:
-        figures = [figure(one.name, one.what, one.yardstick, [], [], "the machine slowed down") for one in figures]
-    result = {"machine": before, "figures": [one.as_dict() for one in figures]}
+        figures = [figure(one.name, one.what, one.yardstick, invalid="the machine slowed down") for one in figures]
+    result: dict[str, object] = {"machine": before, "figures": [one.as_dict() for one in figures]}
     if options.out:
         Path(options.out).write_text(json.dumps(result, indent=2) + "\n")
     print_result(result, [*_heading(before), *table(figures, old)], as_json=options.json)
@@ -48,7 +48,8 @@ def _measure(options: argparse.Namespace) -> list[Figure]:
 def _heading(told: dict[str, Any]) -> list[str]:
     build = told["build"]
     return [
-        f"sipcore {told['sipcore'] or 'not installed'} ({build['tag']}) on {told['cpu']}, {told['cores']} cores, {told['kernel']}",
+        f"sipcore {told['sipcore'] or 'not installed'} ({build['tag']})",
+        f"{told['cpu']}, {told['cores']} cores, {told['kernel']}",
         f"{told['interpreter']}, {told['event_loop']}, governor {told['governor'] or 'unknown'}",
         "",
     ]
