@@ -164,17 +164,21 @@ class UserAgent:
 
     def contact(self, flow: int) -> str:
         """The Contact value of requests and responses on `flow`."""
-        return f"<{self.local_contact(self.engine.flow_info(flow)[0])}>"
+        transport = self.engine.flow_info(flow)[0]
+        if not self.listeners and self.local_contact == self._local_contact:
+            return f"<{self._uri_at(self.engine.flow_sent_by(flow), transport)}>"
+        return f"<{self.local_contact(transport)}>"
 
     def _local_contact(self, transport: str) -> str:
+        """The URI of the listener of `transport`, else of the first one: where this user agent can be reached."""
         listener = self.listener_for(transport) or (self.listeners[0] if self.listeners else None)
         if listener is None:
             raise UsageError("a Contact needs a listening address")
-        sent_by = self.engine.local_sent_by(listener.local)
+        return self._uri_at(self.engine.local_sent_by(listener.local), listener.transport)
+
+    def _uri_at(self, sent_by: str, transport: str) -> str:
         user = f"{self.name}@" if self.name else ""
-        if listener.transport == "udp":
-            return f"sip:{user}{sent_by}"
-        return f"sip:{user}{sent_by};transport={listener.transport}"
+        return f"sip:{user}{sent_by}" if transport == "udp" else f"sip:{user}{sent_by};transport={transport}"
 
     # handlers
 
