@@ -49,23 +49,23 @@ soak: $(BUILT)          ## the slow tests alone: simulated hours, storms, leaks
 	@$(BIN)/python -m pytest -n $(JOBS) -m "slow and not interop" $(ARGS)
 
 build: $(BUILT)         ## compile the rooms in place
+	@:
 
 $(VENV)/compile.env: .ci/python-headers
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@.ci/python-headers $(BIN)/python $(VENV)/headers > $@.new && mv $@.new $@
 
-# Cython and setuptools go in first, so that each room is compiled once, here, and not again by the installer.
+# Cython and setuptools go in first: a build in isolation would compile with another Cython than later changes do.
 $(INSTALLED): pyproject.toml setup.py $(VENV)/compile.env
 	@echo "Installing sipcore and its tools into $(VENV); the first time takes a few minutes."
 	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
 	    > $(VENV)/build-requirements.txt
 	@$(BIN)/python -m pip install -q -r $(VENV)/build-requirements.txt
-	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i -j "$$(nproc)"
 	@$(COMPILE) $(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
 	@touch $@
 
 $(BUILT): $(INSTALLED) $(SOURCES)
-	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i -j "$$(nproc)"
+	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i
 	@touch $@
 
 clean:                  ## remove the environment and everything that was built

@@ -39,4 +39,5 @@ setup(
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
     ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -35,7 +35,7 @@ class DatagramSocket:
     def coalesces(self) -> bool:
         """Whether UDP_GRO is in use."""
     def detach(self) -> None:
-        """Forget the descriptor, before its owner closes it; what is queued is dropped and counted."""
+        """Forget the descriptor, before its owner closes it; what still waits is sent now, or dropped and counted."""
     def receive(self) -> list[tuple[bytes, str, int]]:
         """Up to 64 datagrams that wait, more with UDP_GRO."""
     def arrivals(self, count: int) -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, final
 
 from sipcore._batch import DatagramSocket
-from sipcore._message import Request, Responder, Response
+from sipcore._message import Request, Response
+from sipcore._transactions import TransactionTable
 
 class DatagramSender(Protocol):
     """Carries datagrams of one local address; `_batch.DatagramSocket` is the fast one, the simulator has its own."""
@@ -56,7 +57,7 @@ class ResponseReceiver(Protocol):
         """The connection ended before a final response came."""
 
 @final
-class Engine(Responder):
+class Engine:
     """One engine drives any number of local addresses, connections and user agents.
 
     `receive`, `receive_stream`, `receive_batch`, `handle_timers` and
@@ -74,6 +75,11 @@ class Engine(Responder):
     retry_after: int
     """Seconds in the Retry-After of such a 503."""
 
+    @property
+    def server_transactions(self) -> TransactionTable:
+        """To be watched: how many there are, and the state of one (`request.transaction`)."""
+    @property
+    def client_transactions(self) -> TransactionTable: ...
     @property
     def in_batch(self) -> bool: ...
     @property
@@ -168,7 +174,7 @@ class Engine(Responder):
         """Answer `request` with a response that came from elsewhere, octet for octet (RFC 3261 section 16.7)."""
     def cancel(self, transaction: int, now: float, *, headers: Sequence[tuple[str, str]] = ()) -> bool:
         """CANCEL an INVITE client transaction (RFC 3261 section 9.1): at once when a provisional was seen, else when
-        one arrives.  False when it already had its final response."""
+        one arrives.  False when it already had its final response, or is no INVITE: only an INVITE is cancelled."""
     def forget(self, transaction: int) -> None:
         """The receiver of a client transaction no longer listens; the transaction runs on by itself."""
     def send(self, octets: bytes, flow: int) -> None:

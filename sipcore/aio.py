@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -91,7 +92,7 @@ class AsyncioEnv:
             try:
                 probe.connect((remote_host, 9))
             except OSError as error:
-                raise TransportError(f"no route to {remote_host}: {error.strerror or error}") from error
+                raise TransportError(f"no route to {remote_host}: {_reason(error)}") from error
             return str(probe.getsockname()[0])
 
     def host_addresses(self, interface: str = "") -> tuple[str, ...]:
@@ -444,8 +445,10 @@ def _unavailable(host: str, port: int, error: OSError) -> TransportError:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    """An error in the words of the operating system; asyncio puts its own in their place."""
+    code = error.errno if isinstance(error, OSError) and not isinstance(error, ssl_module.SSLError) else None
+    if code is not None and code in errno.errorcode:
+        return os.strerror(code)
     return str(error) or type(error).__name__
 
 

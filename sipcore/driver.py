@@ -69,9 +69,10 @@ class LoopDriver:
             self.after_batch()
 
     def _ring(self) -> None:
+        """The clock may stand a rounding error before the alarm; the engine would find nothing due, again and again."""
         self._alarm = None
         try:
-            self.engine.handle_timers(self.now())
+            self.engine.handle_timers(max(self.now(), self._alarm_at))
         finally:
             self.after_batch()
 

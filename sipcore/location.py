@@ -7,10 +7,13 @@ its bindings or none.  Does not know messages, transports, digest or clocks:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sipcore.errors import SipError
+
+CLOCK_GRAIN = 1e-6  # seconds; what floating point adds to a sum is no second more
 
 Header = tuple[str, str]
 
@@ -61,7 +64,7 @@ class Binding:
 
     def expires_in(self, now: float) -> int:
         """Whole seconds of life left, rounded up so that a live binding never shows 0."""
-        return max(0, -int(-(self.expires_at - now) // 1))
+        return max(0, math.ceil(self.expires_at - now - CLOCK_GRAIN))
 
 
 @dataclass(frozen=True, slots=True)

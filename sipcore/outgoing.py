@@ -179,6 +179,7 @@ class ClientTransaction:
         self._challenges = 0
         self._started = 0.0
         self._parked: asyncio.Task[None] | None = None
+        self._is_parked = False
         self._deadline = 0
         self._proceeding = False
         self._provisionals: deque[Response] = deque(maxlen=MAX_PROVISIONALS)
@@ -264,8 +265,12 @@ class ClientTransaction:
                 hop.close()
             self._fail(TransportError("too many requests wait for their next hop"))
             return
-        self._parked = user_agent.start_task(self._resolve(hop))
         user_agent.parked += 1
+        self._is_parked = True
+        task = user_agent.start_task(self._resolve(hop))
+        if self._is_parked:
+            self._parked = task
+        task.add_done_callback(lambda _: self._unpark(hop))
 
     async def _resolve(self, awaitable: Awaitable[Hop | None]) -> None:
         user_agent = self._user_agent
@@ -295,9 +300,14 @@ class ClientTransaction:
             else:
                 self._send(hop)
 
-    def _unpark(self) -> None:
-        self._parked = None
-        self._user_agent.parked -= 1
+    def _unpark(self, hop: Awaitable[Hop | None] | None = None) -> None:
+        """No longer parked; also for a task that was cancelled before it began, which left its coroutine behind."""
+        if self._is_parked:
+            self._is_parked = False
+            self._parked = None
+            self._user_agent.parked -= 1
+        if inspect.iscoroutine(hop):
+            hop.close()
 
     def _send(self, hop: Hop) -> None:
         user_agent = self._user_agent

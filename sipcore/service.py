@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,9 +32,17 @@ from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
 from sipcore.registrant import Registrant
-from sipcore.routing import Router, server_sites
+from sipcore.routing import SERVER_NAMES, Router, server_sites
 from sipcore.stack import Stack, UserAgent
-from sipcore.status import NOT_CONFIGURED, NOT_REQUIRED, STOPPED, ServiceStatus, format_unusable, whole_seconds
+from sipcore.status import (
+    NOT_CONFIGURED,
+    NOT_REQUIRED,
+    STOPPED,
+    ServiceStatus,
+    format_unusable,
+    whole_seconds,
+    without_countdown,
+)
 
 logger = logging.getLogger("sipcore.device")
 
@@ -43,7 +50,6 @@ MAXIMUM_DECISIONS = 64
 MAXIMUM_ATTEMPTS = 256  # requests whose challenges are remembered
 OLD_PORT_LIFE = 32.0  # seconds that a socket that was moved away from stays open (SPEC A3)
 
-COUNTDOWN = re.compile(r"\(\d+\)|\b\d+s\b")  # what changes in a status without being news
 
 CallHandler = Callable[[IncomingCall], Any]
 
@@ -61,6 +67,7 @@ class Surroundings:
 class ServiceProvider:
     """SPn of a device: `status` in the device's words, `registered()`, `call()`, `on_invite()`.
 
+    `decisions` are the last reasons, newest last; `registrations` counts the REGISTERs that were granted.
     Made stopped; the device starts and stops it.
     """
 
@@ -71,6 +78,7 @@ class ServiceProvider:
         self.user_agent: UserAgent | None = None
         self.links: dict[str, Link] = {}
         self.registrant: Registrant | None = None
+        self.registrations = 0
         self._surroundings = surroundings
         self._env = surroundings.stack.env
         self._on_change = on_change
@@ -155,7 +163,7 @@ class ServiceProvider:
             expires_in=whole_seconds(machine.bound_until - now) if bound and machine and machine.bound_until else None,
             retry_in=self._retry_in(now),
             calls=len(self.user_agent.calls) if self.user_agent is not None else 0,
-            connection=", ".join(link.status() for link in self.links.values()),
+            connection="" if self._ended else ", ".join(link.status() for link in self.links.values()),
             decisions=tuple(str(decision) for decision in self.decisions),
         )
 
@@ -268,7 +276,7 @@ class ServiceProvider:
         assert self._router is not None
         for owner, site in server_sites(self.config.profile, self._router.address_types).items():
             if site.transport in STREAMS:
-                name = f"{_SERVER_NAMES[owner]} {site.host}"
+                name = f"{SERVER_NAMES[owner]} {site.host}"
                 self.links[owner] = Link(self, user_agent, self._finder, site, name, bind=self._source)
 
     def _make_registrant(self, user_agent: UserAgent) -> None:
@@ -325,6 +333,7 @@ class ServiceProvider:
         self._changed()
 
     def on_registered(self, registered: Registered) -> None:
+        self.registrations += 1
         if self._router is not None:
             self._router.registered_with = registered.target
 
@@ -353,7 +362,7 @@ class ServiceProvider:
         except LocateError as error:
             self.registrant.tell(machine.on_unreachable, 0, str(error))
         else:
-            self.registrant.tell(machine.on_candidates, found.located.targets)
+            self.registrant.tell(machine.on_candidates, found.located.targets, found.located.ttl)
 
     def use_port(self, port: int) -> None:
         """Move the UDP socket to another local port, keeping the old one for what is still on its way (SPEC A3)."""
@@ -490,7 +499,7 @@ class ServiceProvider:
 
     def _changed(self) -> None:
         """Tell the log what is new, and whoever waits for news."""
-        words = COUNTDOWN.sub("", self._words(self._env.now()))
+        words = without_countdown(self._words(self._env.now()))
         if words != self._logged:
             self._logged = words
             logger.info("SP%d: %s", self.number, self.status)
@@ -504,9 +513,6 @@ class ServiceProvider:
         waiter: asyncio.Future[None] = self._env.loop.create_future()
         self._waiters.append(waiter)
         return waiter
-
-
-_SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
 
 def _bracketed(host: str) -> str:

@@ -6,6 +6,7 @@ Octets between addresses, nothing else: no SIP, no engine but through `streams`.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
 from collections import deque
 from collections.abc import Callable
@@ -70,6 +71,8 @@ class Network:
         self._datagrams: dict[Address, ReceiveDatagram] = {}
         self._listeners: dict[Address, AcceptStream] = {}
         self._streams: set[SimStream] = set()
+        self._under_way: list[tuple[float, int, bytes, Address, Address]] = []
+        self._sent = 0
         self._bare_port = 40_000
 
     # what lies between
@@ -153,9 +156,14 @@ class Network:
             delay = link.delay + (link.jitter * draw() if link.jitter else 0.0)
             if link.reorder and draw() < link.reorder:
                 delay += link.reorder_delay
-            self.loop.call_later(delay, self._deliver, octets, source, destination)
+            due = self.loop.time() + delay
+            self._sent += 1
+            heapq.heappush(self._under_way, (due, self._sent, octets, source, destination))
+            self.loop.call_at(due, self._deliver)
 
-    def _deliver(self, octets: bytes, source: Address, destination: Address) -> None:
+    def _deliver(self) -> None:
+        """The datagram that is due first arrives; of several at one instant, the one that was sent first."""
+        _, _, octets, source, destination = heapq.heappop(self._under_way)
         receive = self._datagrams.get(destination)
         if receive is None or destination[0] in self.unplugged:
             self.counts["undeliverable"] += 1

@@ -6,6 +6,7 @@ Pure formatting: does not know how a service came into its state, nor any clock.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 NOT_CONFIGURED = "Service Not Configured"
@@ -48,6 +49,14 @@ class ServiceStatus:
             "connection": self.connection,
             "decisions": list(self.decisions),
         }
+
+
+_COUNTDOWN = re.compile(r"\(\d+\)|\b\d+s\b")
+
+
+def without_countdown(words: str) -> str:
+    """A status without its running seconds: what is equal in this form is no news."""
+    return _COUNTDOWN.sub("", words)
 
 
 def whole_seconds(seconds: float) -> int:

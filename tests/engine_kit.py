@@ -154,7 +154,7 @@ class Bench:
         return handle, receiver, bytes(message)
 
 
-def request(  # noqa: PLR0913
+def request(
     method: str = "OPTIONS",
     *,
     branch: str | None = "z9hG4bKabc1",

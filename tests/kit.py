@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import sipcore
-from sipcore import Message, Request, Response
+from sipcore import Message, Request, Response, sim
+from sipcore.call import IncomingCall
 from sipcore.sim import SimNetwork
+from sipcore.simnet import DatagramPeer
 from sipcore.stack import Stack
 
 SERVER = "192.0.2.1"
@@ -88,3 +92,49 @@ def parsed_response(octets: bytes) -> Response:
     message: Message = sipcore.parse(octets)
     assert isinstance(message, Response), octets
     return message
+
+
+ANSWER = SDP.replace(b"4000", b"5000")
+URI = f"sip:bob@{SERVER}"
+Main = Callable[[Stack, Stack], Coroutine[Any, Any, Any]]
+
+
+def between(main: Main, handler: Any = None, transport: str = "udp", lossy: float = 0.0) -> Any:
+    """Run `main(server, client)`; the server gives its calls to `handler`."""
+
+    async def whole(network: SimNetwork) -> Any:
+        network.default_link.loss = lossy
+        server, client = await stack_at(network, SERVER, transport), await stack_at(network, CLIENT, transport)
+        if handler is not None:
+            server.on_invite(handler)
+        result = await main(server, client)
+        await asyncio.gather(server.close(), client.close())
+        assert not server.ua.calls and not client.ua.calls
+        return result
+
+    return sim.run(whole)
+
+
+async def answer_call(call: IncomingCall) -> None:
+    await call.progress(180)
+    await call.answer(ANSWER)
+    await call.ended()
+
+
+SDP_TYPE = [("Content-Type", "application/sdp")]
+
+
+async def scripted_call(peer: DatagramPeer, *, sequence: int = 1) -> str:
+    """A scripted caller's INVITE, answered and acknowledged; returns the called side's tag."""
+    peer.send(
+        request_octets("INVITE", branch="z9hG4bKinv", sequence=sequence, body=SDP, headers=SDP_TYPE), (SERVER, 5060)
+    )
+    while True:
+        response = parsed_response((await peer.receive())[0])
+        if response.status_code >= 200:
+            break
+    assert response.status_code == 200 and response.to is not None and response.to.tag
+    to = f"<sip:bob@example.com>;tag={response.to.tag}"
+    peer.send(request_octets("ACK", branch="z9hG4bKack", to=to, sequence=sequence), (SERVER, 5060))
+    await asyncio.sleep(0.01)
+    return response.to.tag

@@ -378,6 +378,25 @@ def test_the_octets_that_wait_are_bounded_and_given_back(kernel: Path) -> None:
     )
 
 
+def test_what_waits_when_a_socket_is_detached_is_sent_or_dropped(kernel: Path) -> None:
+    under_that_kernel(
+        kernel,
+        "batch",
+        """
+        refuse(1)
+        sender.send_batch(numbered(0, 5))
+        sender.detach()
+        assert sent_now() == [b"%06d" % n for n in range(5)]
+        again = DatagramSocket(here.fileno())
+        refuse(1)
+        again.send_batch(numbered(0, 5))
+        refuse(1)
+        again.detach()
+        assert sent_now() == [] and again.stats()["queued"] == 0 and again.stats()["send_errors"] == 5
+        """,
+    )
+
+
 @HOWS
 def test_a_kernel_that_takes_a_few_at_a_time_gets_them_in_order(kernel: Path, how: str) -> None:
     under_that_kernel(

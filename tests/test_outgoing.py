@@ -19,20 +19,19 @@ def test_a_request_gets_its_final_response() -> None:
     async def main(network: SimNetwork) -> tuple[int, list[int]]:
         server, client = await stack_at(network, SERVER), await stack_at(network, CLIENT)
 
-        @server.on("MESSAGE")
-        async def message(request: Request) -> None:
+        @server.on("INVITE")
+        async def invite(request: Request) -> None:
             request.reply(183)
             await asyncio.sleep(1)
-            request.reply(200)
+            request.reply(486)
 
-        text = [("Content-Type", "text/plain")]
-        transaction = client.request("MESSAGE", f"sip:bob@{SERVER}", body=b"hi", headers=text)
+        transaction = client.request("INVITE", f"sip:bob@{SERVER}")
         provisionals = [response.status_code async for response in transaction]
         response = await transaction
         await asyncio.gather(server.close(), client.close())
         return response.status_code, provisionals
 
-    assert sim.run(main) == (200, [183])
+    assert sim.run(main) == (486, [183])
 
 
 def test_a_request_is_formed_as_rfc_3261_section_8_1_1_says() -> None:

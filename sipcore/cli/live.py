@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sipcore.cli.screen import Step, StepState
+from sipcore.cli.screen import Step, StepState, reason
 from sipcore.status import ServiceStatus, format_active_calls
 
 MARKS: dict[StepState, tuple[str, str]] = {
@@ -20,6 +20,7 @@ MARKS: dict[StepState, tuple[str, str]] = {
     "done": ("✓", "green"),
     "failed": ("✗", "bold red"),
 }
+STATUS_WIDTH = 50
 
 
 class LiveScreen:
@@ -50,18 +51,23 @@ def _draw_step(step: Step) -> Text:
 def _draw_services(title: str, services: Sequence[ServiceStatus]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=True, padding=(0, 1))
     table.add_column("SP", no_wrap=True)
-    table.add_column("status", ratio=4)
-    table.add_column("connection", ratio=3)
-    table.add_column("why", ratio=6, style="dim")
+    table.add_column("status and connection", min_width=STATUS_WIDTH)
+    table.add_column("why", ratio=1, style="dim")
+    told: dict[str, int] = {}
     for service in services:
-        calls = f"\n{format_active_calls(service.calls)}" if service.calls else ""
-        table.add_row(
-            f"SP{service.sp}",
-            Text.assemble((service.status, _colour(service)), (calls, "cyan")),
-            Text(service.connection or "datagrams", style="" if service.connection else "dim"),
-            Text(service.decisions[-1] if service.decisions else ""),
-        )
+        why = reason(service)
+        first = told.setdefault(why, service.sp)
+        table.add_row(f"SP{service.sp}", _status(service), why if first == service.sp else f"as SP{first}")
     return table
+
+
+def _status(service: ServiceStatus) -> Text:
+    text = Text(service.status, style=_colour(service))
+    if service.calls:
+        text.append(f", {format_active_calls(service.calls)}", style="bold cyan")
+    if service.connection and service.connection != service.status:
+        text.append(f"\n{service.connection}", style="dim")
+    return text
 
 
 def _colour(service: ServiceStatus) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
 
-from sipcore.status import ServiceStatus, format_active_calls
+from sipcore.status import STOPPED, ServiceStatus, format_active_calls, without_countdown
 
 StepState = Literal["waiting", "running", "done", "failed"]
 
@@ -62,27 +62,29 @@ class PlainScreen:
         self._stream = stream
         self._shown: dict[int, str] = {}
         self._reasons: dict[int, str] = {}
+        self._told: dict[str, int] = {}
         self._steps: dict[str, Step] = {}
         self._write(title)
 
     def show(self, at: float, services: Sequence[ServiceStatus], steps: Sequence[Step] = ()) -> None:
-        for service in services:
-            self._show_service(at, service)
         for step in steps:
             self._show_step(at, step)
+        for service in services:
+            self._show_service(at, service)
 
     def close(self) -> None:
         self._stream.flush()
 
     def _show_service(self, at: float, service: ServiceStatus) -> None:
-        line = _without_countdown(service)
+        line = without_countdown(service_line(service))
         if self._shown.get(service.sp) != line:
             self._shown[service.sp] = line
             self._write(f"{at:6.2f}s  SP{service.sp}  {service_line(service)}")
-        reason = service.decisions[-1] if service.decisions else ""
-        if reason and self._reasons.get(service.sp) != reason:
-            self._reasons[service.sp] = reason
-            self._write(f"{'':14}{reason}")
+        why = reason(service)
+        if why and self._reasons.get(service.sp) != why:
+            self._reasons[service.sp] = why
+            first = self._told.setdefault(why, service.sp)
+            self._write(f"{'':14}{why if first == service.sp else f'as SP{first}'}")
 
     def _show_step(self, at: float, step: Step) -> None:
         known = self._steps.get(step.title)
@@ -98,19 +100,19 @@ class PlainScreen:
 
 
 def service_line(service: ServiceStatus) -> str:
-    """One service in one line: status, then calls and connection where there are any."""
+    """One service in one line: status, then calls and connection where they say more."""
     parts = [service.status]
     if service.calls:
         parts.append(format_active_calls(service.calls))
-    if service.connection:
+    if service.connection and service.connection != service.status:
         parts.append(service.connection)
     return ", ".join(parts)
 
 
-def _without_countdown(service: ServiceStatus) -> str:
-    """What a line stands for: the same state a second later is no news."""
-    text = service_line(service)
-    for seconds, words in ((service.expires_in, "expire in {}s"), (service.retry_in, "retry in {}s")):
-        if seconds is not None:
-            text = text.replace(words.format(seconds), "")
-    return text.replace(f"({service.retry_in})", "")
+def reason(service: ServiceStatus) -> str:
+    """Why it is so: while it waits the last thing that happened, else the last destination that was chosen."""
+    if service.status == STOPPED or not service.decisions:
+        return ""
+    if service.retry_in is not None:
+        return service.decisions[-1]
+    return next((text for text in reversed(service.decisions) if " -> " in text), service.decisions[-1])

@@ -11,9 +11,6 @@ import re
 from sipcore.policy.decisions import format_host_port
 from sipcore.policy.settings import Server, Service
 
-_NAME_CHARACTERS = "A-Za-z0-9_-"
-_ADDRESS_CHARACTERS = "0-9A-Fa-f:"
-
 
 def register_uri(service: Service) -> str:
     """REGISTER's Request-URI: `sip:HOST[:PORT if configured][;transport=tcp|tls]` (SPEC A9)."""
@@ -71,8 +68,8 @@ def outbound_value_in(message_text: str, host: str) -> bool:
     plain = _plain_host(host)
     if not plain:
         return False
-    characters = _ADDRESS_CHARACTERS if ":" in plain else _NAME_CHARACTERS
-    before, after = rf"(?<![{characters}])", rf"(?![{characters}])"
-    if ":" not in plain:
-        before, after = rf"(?<![{characters}.])", rf"(?!\.?[{characters}])"
+    if ":" in plain:
+        before, after = "(?<![0-9A-Fa-f:])", "(?![0-9A-Fa-f:])"
+    else:
+        before, after = "(?<![A-Za-z0-9_.-])", r"(?!\.?[A-Za-z0-9_-])"
     return re.search(before + re.escape(plain) + after, message_text, re.IGNORECASE) is not None

@@ -253,13 +253,29 @@ def _ask(site: Site, question: Question, *, rule: str) -> Generator[Asked, Told,
     except LookupFailed as failed:
         raise _failed(site, Failure(question, failed.why), rule=rule) from None
     assert isinstance(told, Answer)  # the driver's promise, not remote input
-    return told
+    return _of_its_type(told)
 
 
 def _ask_all(questions: tuple[Question, ...]) -> _Steps:
     told = yield questions
     assert isinstance(told, tuple)  # the driver's promise, not remote input
-    return told
+    return tuple(_of_its_type(answer) if isinstance(answer, Answer) else answer for answer in told)
+
+
+def _of_its_type(answer: Answer) -> Answer:
+    """`answer` without records of another type than was asked for: whoever answers is not trusted."""
+    fits = _FITS[answer.question.type]
+    if all(fits(record) for record in answer.records):
+        return answer
+    return replace(answer, records=tuple(record for record in answer.records if fits(record)))
+
+
+_FITS: dict[str, Callable[[str | Srv | Naptr], bool]] = {
+    "A": lambda record: isinstance(record, str) and ":" not in record,
+    "AAAA": lambda record: isinstance(record, str) and ":" in record,
+    "SRV": lambda record: isinstance(record, Srv),
+    "NAPTR": lambda record: isinstance(record, Naptr),
+}
 
 
 def _failed(site: Site, failure: Failure, *, rule: str) -> LocateError:
@@ -287,7 +303,8 @@ def _from_services(site: Site, services: Answer, draw: Draw, *, rule: str) -> Lo
     name = services.question.name
     records = [r for r in draw(services) if r.target not in ("", ".") and 0 < r.port < 65536][:MAXIMUM_TARGETS]
     if not records:
-        raise LocateError(site.host, why=f"SRV {name} says the service is decidedly not available", rule="SPEC D6")
+        why = f'SRV {name} says the service is decidedly not available (target "." or port 0)'
+        raise LocateError(site.host, why=why, rule="SPEC D6")
     known = {query_name(host): addresses for host, addresses in services.additional}
     hosts = list(dict.fromkeys(query_name(record.target) for record in records))
     told = yield from _addresses_of([host for host in hosts if not _of_types(known.get(host, ()), site)], site)

@@ -14,7 +14,7 @@ import os
 cimport cython
 from libc.string cimport memset
 
-from sipcore._connections cimport (
+from sipcore.addresses cimport (
     ADDRESS_TEXT_SIZE, address_format, address_map, address_parse, address_port, address_size, host_address,
 )
 
@@ -95,7 +95,8 @@ cdef class DatagramSocket:
         return self.socket.coalesces != 0
 
     def detach(self):
-        """Forget the descriptor, before its owner closes it; what is queued is dropped and counted."""
+        """Forget the descriptor, before its owner closes it; what still waits is sent now, or dropped and counted."""
+        self.flush_queue()
         self.socket.fd = -1
         self.flush_queue()
 

@@ -134,9 +134,7 @@ cdef class Client:
         if at == TRANSACTION_NONE:
             return False
         row = self.table.row(at)
-        if row.machine != INVITE_CLIENT:
-            raise UsageError("only an INVITE can be cancelled (RFC 3261 section 9.1)")
-        if row.state not in (STATE_CALLING, STATE_PROCEEDING):
+        if row.machine != INVITE_CLIENT or row.state not in (STATE_CALLING, STATE_PROCEEDING):
             return False
         if row.flags & (TRANSACTION_CANCELLED | TRANSACTION_CANCEL_WANTED):
             return True

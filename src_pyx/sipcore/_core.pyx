@@ -10,7 +10,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, strlen
+from libc.string cimport memcmp, strcspn
 
 from sipcore._connections cimport (
     ADDRESS_TEXT_SIZE, ConnectionTable, FLOW_DATAGRAM_V4, address_format, address_port, flow_host, flow_kind,
@@ -212,7 +212,7 @@ cdef class Core:
             self.source.port = flow_port(flow)
         elif self.connections.flow_remote(flow, &remote):
             address_format(&remote, self.source_text)
-            self.source.host_size = strlen(self.source_text)
+            self.source.host_size = strcspn(self.source_text, "%")     # a zone means nothing to the far side
             self.source.port = <uint16_t>address_port(&remote)
         else:
             return NULL

@@ -23,7 +23,7 @@ from sipcore._connections cimport (
     host_address,
 )
 from sipcore._core cimport *
-from sipcore._core import COUNTER_NAMES, derive_key
+from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
 from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer
 from sipcore._message cimport Request, Response
 from sipcore._transactions cimport TRANSACTION_NONE, TransactionTable
@@ -132,6 +132,14 @@ cdef class Engine:
     @retry_after.setter
     def retry_after(self, int seconds):
         self.server.set_retry_after(seconds)
+
+    @property
+    def server_transactions(self):
+        return self.server.table
+
+    @property
+    def client_transactions(self):
+        return self.client.table
 
     @property
     def in_batch(self):
@@ -351,9 +359,10 @@ cdef class Engine:
     # timers of policy
 
     def start_timer(self, double due, callback):
+        cdef int64_t due_us = <int64_t>(due * 1e6 + 0.5)
         self.last_timer += 1
         self.core.enter_quietly()
-        handle = self.core.wheel.start(<int64_t>(due * 1e6 + 0.5), POLICY_TAG | <uint64_t>self.last_timer)
+        handle = self.core.wheel.start(max(due_us, self.core.now_us), POLICY_TAG | <uint64_t>self.last_timer)
         self.timers[self.last_timer] = (callback, handle)
         return self.last_timer
 
@@ -362,7 +371,7 @@ cdef class Engine:
         return entry is not None and self.core.wheel.cancel(entry[1])
 
     def stats(self):
-        counts = {name: self.core.counters[<int>number] for number, name in enumerate(COUNTER_NAMES)}
+        counts = {name: self.core.counters[<int>number] for number, name in enumerate(_COUNTER_NAMES)}
         return {
             **counts,
             "sent": self.core.outbox.sent,

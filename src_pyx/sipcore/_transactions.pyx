@@ -175,6 +175,11 @@ cdef class TransactionTable:
             while self.by_key.heads[bucket] != TRANSACTION_NONE:
                 self.remove(self.by_key.heads[bucket])
 
+    def state(self, int64_t handle) -> int:
+        """Where a transaction stands, a number of `sipcore.machines.State`; TERMINATED when it is over."""
+        cdef uint32_t index = self.index_of(handle)
+        return STATE_TERMINATED if index == TRANSACTION_NONE else self.row(index).state
+
     @property
     def live(self) -> int:
         return self.pool.used

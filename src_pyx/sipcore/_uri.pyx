@@ -31,7 +31,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from sipcore.errors import ParseError, UsageError
 
-LINEAR_WHITE_SPACE = re.compile(r"[ \t]*\r\n[ \t]+")
+# Begins where white space begins and never gives any back: linear however long the white space is (FAULTS 3).
+LINEAR_WHITE_SPACE = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
 UNRESERVED = "-_.!~*'()"
 USER_SAFE = UNRESERVED + "&=+$,;?/"
 PASSWORD_SAFE = UNRESERVED + "&=+$,"
@@ -42,7 +43,7 @@ DEFINING_PARAMETERS = ("user", "ttl", "method", "maddr")
 
 
 cdef str unfold(const char *octets, size_t size):
-    """Text of a header value; each fold with the white space round it is one space (RFC 3261 section 7.3.1)."""
+    """Text of a header value; folds with the white space round them are one space (RFC 3261 section 7.3.1)."""
     cdef str text = text_of(octets, size)
     if has_line_end(octets, size):
         return LINEAR_WHITE_SPACE.sub(" ", text)

@@ -101,9 +101,11 @@ class Device(Server):
         return self.log_path.read_text(errors="replace")
 
     def wait_for_log(self, pattern: str, *, within: float = 15.0) -> str:
-        """Wait until a line of its log matches; that line."""
-        wait_until(lambda: re.search(pattern, self.log()), within, f"the device says {pattern!r}\n{self.log_tail()}")
-        found = re.search(f".*(?:{pattern}).*", self.log())
+        """Wait until a line of its log matches, whatever the case; that line."""
+        wait_until(
+            lambda: re.search(pattern, self.log(), re.I), within, f"the device says {pattern!r}\n{self.log_tail()}"
+        )
+        found = re.search(f".*(?:{pattern}).*", self.log(), re.I)
         return found.group() if found else ""
 
     def established(self) -> list[int]:

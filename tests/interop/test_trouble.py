@@ -35,7 +35,7 @@ def test_a_dead_name_server_is_told_and_outlived(provider, peers, tmp_path):
     peers.start(provider.proxy)
     configuration = provider.through_proxy(1, RegisterRetryInterval=2)
     device = peers.start(Device(tmp_path, configuration, "-v"))
-    device.wait_for_log(rf"(?i)edge\.{re.escape(DOMAIN)}.*", within=30)
+    device.wait_for_log(r"SP1: Backing Off \(1\): .*A edge\.example\.test: failed")
     peers.start(provider.names)
     wait_until(lambda: provider.is_registered(1), 45, "a binding once DNS answers")
     assert device.finish()[0] == 0
@@ -46,7 +46,7 @@ def test_a_proxy_that_is_not_there_is_told_and_waited_for(provider, peers, tmp_p
     peers.start(provider.names)
     peers.start(provider.registrar)
     device = peers.start(Device(tmp_path, provider.through_proxy(1), "-v"))
-    device.wait_for_log(r"(?i)sp ?1.*(refused|connect)")
+    device.wait_for_log(r"SP1: Backing Off \(1\): connecting to 127\.0\.0\.1:\d+ failed")
     peers.start(provider.proxy)
     wait_until(lambda: provider.is_registered(1), 30, "a binding once the proxy listens")
     assert device.finish()[0] == 0
@@ -61,7 +61,7 @@ def test_a_port_in_use_is_told_and_taken_when_it_is_free(provider, peers, tmp_pa
         taken.bind((LOOPBACK, configuration.ports[0]))
         taken.listen()
         device = peers.start(Device(tmp_path, configuration, "-v"))
-        line = device.wait_for_log(rf"(?i)sp ?1.*{configuration.ports[0]}.*in use")
+        line = device.wait_for_log(rf"SP1: Not Started: .*{configuration.ports[0]}.* in use \(retry in \d+s\)")
         assert "Traceback" not in line
         wait_until(lambda: "user2" in provider.registrar.bindings(), WITHIN, "the other service is registered")
         assert "user1" not in provider.registrar.bindings()

@@ -371,8 +371,12 @@ int sip_scan(const char *octets, size_t size, const sip_limits *limits,
     int result;
 
     memset(index, 0, sizeof *index);
-    if (!size)
-        return limits->flags & SIP_STREAM ? SIP_INCOMPLETE : -SIP_FAULT_EMPTY;
+    if (!size && limits->flags & SIP_STREAM)
+        return SIP_INCOMPLETE;
+    if (!size) {
+        note_fault(index, SIP_FAULT_EMPTY, 0);
+        return -SIP_FAULT_EMPTY;
+    }
     if (size > limits->message_size && !(limits->flags & SIP_STREAM)) {
         note_fault(index, SIP_FAULT_MESSAGE_SIZE, limits->message_size);
         size = limits->message_size;

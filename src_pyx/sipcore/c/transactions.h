@@ -14,7 +14,9 @@
 #define TRANSACTION_MACHINES 4
 #define TRANSACTION_STATES 16
 #define TRANSACTION_EVENTS 32
-#define TRANSACTION_KEY_INLINE 512            /* octets of sent-by and branch hashed in one go */
+#define TRANSACTION_KEY_INLINE 512            /* octets of the pieces of a key that are hashed as they are */
+#define TRANSACTION_KEY_PIECES 6              /* of a key at most; beyond that room each adds its size and a hash */
+#define TRANSACTION_KEY_ROOM (TRANSACTION_KEY_INLINE + 4 + 20 * TRANSACTION_KEY_PIECES)
 
 enum transaction_queue { QUEUE_NONE, QUEUE_WHEEL, QUEUE_T4, QUEUE_64_T1, QUEUE_COUNT };
 
@@ -89,7 +91,7 @@ static inline transaction_key transaction_hash(sip_key key, const void *octets, 
 typedef struct {
     sip_key key;
     size_t size;
-    unsigned char octets[TRANSACTION_KEY_INLINE + 64];
+    unsigned char octets[TRANSACTION_KEY_ROOM];
 } transaction_key_text;
 
 static inline void key_add(transaction_key_text *text, const char *octets, size_t size)

@@ -235,7 +235,7 @@ static const char *parse_user(const char *text, const char *p, const char *at_si
     return at_sign + 1;
 }
 
-/* `;name[=value]` pairs up to '?' or the end: the first octet that does not belong. */
+/* `;name[=value]` pairs up to '?' or the end: the first octet that does not belong, the ';' of an empty or broken one. */
 static const char *skip_uri_parameters(const char *p, const char *end)
 {
     const char *from;
