@@ -76,6 +76,12 @@ class Request(Message):
     def method(self) -> str: ...
     @property
     def request_uri(self) -> Uri: ...
+    @property
+    def to_tag(self) -> str | None:
+        """The tag in To; None without one: a request outside of dialogs (RFC 3261 section 12.2.2)."""
+    @property
+    def is_plain(self) -> bool:
+        """A sip or sips Request-URI and no Require: nothing for RFC 3261 section 8.2.2 to look at."""
     def reply(
         self,
         status_code: int,
@@ -146,3 +152,9 @@ def serialize_response(
     body: bytes = b"",
 ) -> bytes:
     """The octets of `build_response`, not parsed again: also for a request that `parse` refused."""
+
+def instruction_sets() -> list[str]:
+    """What this machine can index header lines with, best first; the best is used."""
+
+def use_instruction_set(name: str) -> None:
+    """Choose one of `instruction_sets` for `parse`; the result is the same with each.  UsageError for another."""

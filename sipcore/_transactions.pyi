@@ -12,7 +12,7 @@ def transition(machine: int, state: int, event: int) -> tuple[int, int] | None:
 
 @final
 class TransactionTable:
-    """The client or the server transactions of one engine; its face is for Cython rooms, this is what can be watched."""
+    """The client or the server transactions of one engine: what can be watched of them."""
 
     keyed_by_dialog: int
     """Rows that a merged request or an ACK to a 2xx can find."""

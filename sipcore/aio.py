@@ -446,8 +446,9 @@ def _unavailable(host: str, port: int, error: OSError) -> TransportError:
 
 def _reason(error: BaseException) -> str:
     """An error in the words of the operating system; asyncio puts its own in their place."""
-    if isinstance(error, OSError) and error.errno in errno.errorcode and not isinstance(error, ssl_module.SSLError):
-        return os.strerror(error.errno)
+    code = error.errno if isinstance(error, OSError) and not isinstance(error, ssl_module.SSLError) else None
+    if code is not None and code in errno.errorcode:
+        return os.strerror(code)
     return str(error) or type(error).__name__
 
 

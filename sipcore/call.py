@@ -175,7 +175,7 @@ class IncomingCall(Call):
         given = list(headers)
         if status_code < 300:
             given.append(("Contact", self.user_agent.contact(self.request.flow)))
-            given.append(("Allow", ", ".join(self.user_agent.methods())))
+            given.append(("Allow", self.user_agent.allow))
         if body:
             given.append(("Content-Type", content_type))
         self.status_code = status_code

@@ -32,7 +32,7 @@ from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
 from sipcore.registrant import Registrant
-from sipcore.routing import Router, server_sites
+from sipcore.routing import SERVER_NAMES, Router, server_sites
 from sipcore.stack import Stack, UserAgent
 from sipcore.status import (
     NOT_CONFIGURED,
@@ -276,7 +276,7 @@ class ServiceProvider:
         assert self._router is not None
         for owner, site in server_sites(self.config.profile, self._router.address_types).items():
             if site.transport in STREAMS:
-                name = f"{_SERVER_NAMES[owner]} {site.host}"
+                name = f"{SERVER_NAMES[owner]} {site.host}"
                 self.links[owner] = Link(self, user_agent, self._finder, site, name, bind=self._source)
 
     def _make_registrant(self, user_agent: UserAgent) -> None:
@@ -513,9 +513,6 @@ class ServiceProvider:
         waiter: asyncio.Future[None] = self._env.loop.create_future()
         self._waiters.append(waiter)
         return waiter
-
-
-_SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
 
 def _bracketed(host: str) -> str:

@@ -243,7 +243,7 @@ class Call:
         elif method == "INFO":
             request.reply(200 if not request.body else 415)
         elif method in uas.KNOWN_METHODS:
-            request.reply(405, headers=[("Allow", ", ".join(self.user_agent.methods()))])
+            request.reply(405, headers=[("Allow", self.user_agent.allow)])
         else:
             request.reply(501)
 

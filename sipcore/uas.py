@@ -42,21 +42,16 @@ WITH_CONTACT = frozenset({"INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER", "O
 ONGOING = frozenset({"ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO"})
 
 
-def to_tag(request: Request) -> str | None:
-    """The tag in To, None without one: a request outside of dialogs (RFC 3261 section 12.2.2)."""
-    to = request.to
-    return to.tag if to is not None else None
-
-
 def inspect(request: Request, user_agent: UserAgent, *, in_dialog: bool = False) -> bool:
     """Method, Request-URI and Require (RFC 3261 sections 8.2.1 to 8.2.2); answers and returns False when refused."""
     method = request.method
     if method == "ACK":
         return True
-    if not in_dialog and method not in user_agent.methods():
-        known = method in KNOWN_METHODS
-        request.reply(405 if known else 501, headers=[("Allow", ", ".join(user_agent.methods()))])
+    if not in_dialog and method not in user_agent.methods:
+        request.reply(405 if method in KNOWN_METHODS else 501, headers=[("Allow", user_agent.allow)])
         return False
+    if request.is_plain:
+        return True
     if request.request_uri.scheme.lower() not in ("sip", "sips", "tel"):
         request.reply(416)
         return False
@@ -84,14 +79,9 @@ def acceptable_body(request: Request, user_agent: UserAgent) -> bool:
     return False
 
 
-def is_new_work(request: Request) -> bool:
-    """Whether a stack that closes refuses it."""
-    return request.method not in ONGOING and to_tag(request) is None
-
-
 def capabilities(user_agent: UserAgent) -> list[tuple[str, str]]:
     """The headers of a 200 to OPTIONS (RFC 3261 section 11.2)."""
-    headers = [("Allow", ", ".join(user_agent.methods())), ("Accept", ", ".join(user_agent.accepted_types))]
+    headers = [("Allow", user_agent.allow), ("Accept", ", ".join(user_agent.accepted_types))]
     if user_agent.supported:
         headers.append(("Supported", ", ".join(user_agent.supported)))
     return headers

@@ -46,6 +46,7 @@ class UserAgent:
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
     (stream connections by remote address), `on_decision` (hears each Decision).
+    `methods` and `allow` say what is handled.
     """
 
     def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
@@ -72,7 +73,10 @@ class UserAgent:
         self.live: set[ClientTransaction] = set()
         self.parked = 0
         self.closing = False
+        self.methods: frozenset[str] = frozenset()
+        self.allow = ""
         self._handlers: dict[str, tuple[Handler, bool]] = {}
+        self._keeps_dialogs = False
         self._every: tuple[Handler, bool] | None = None
         self._on_invite: CallHandler | None = None
         self._on_cancel: Callable[[Request], None] | None = None
@@ -82,6 +86,7 @@ class UserAgent:
         self._by_transaction: dict[int, asyncio.Task[Any] | Call] = {}
         self._dialogs: dict[DialogKey, Call] = {}
         self._placed: dict[tuple[str, str], OutgoingCall] = {}
+        self._note_methods()
 
     # addresses
 
@@ -159,17 +164,21 @@ class UserAgent:
 
     def contact(self, flow: int) -> str:
         """The Contact value of requests and responses on `flow`."""
-        return f"<{self.local_contact(self.engine.flow_info(flow)[0])}>"
+        transport = self.engine.flow_info(flow)[0]
+        if not self.listeners and self.local_contact == self._local_contact:
+            return f"<{self._uri_at(self.engine.flow_sent_by(flow), transport)}>"
+        return f"<{self.local_contact(transport)}>"
 
     def _local_contact(self, transport: str) -> str:
+        """The URI of the listener of `transport`, else of the first one: where this user agent can be reached."""
         listener = self.listener_for(transport) or (self.listeners[0] if self.listeners else None)
         if listener is None:
             raise UsageError("a Contact needs a listening address")
-        sent_by = self.engine.local_sent_by(listener.local)
+        return self._uri_at(self.engine.local_sent_by(listener.local), listener.transport)
+
+    def _uri_at(self, sent_by: str, transport: str) -> str:
         user = f"{self.name}@" if self.name else ""
-        if listener.transport == "udp":
-            return f"sip:{user}{sent_by}"
-        return f"sip:{user}{sent_by};transport={listener.transport}"
+        return f"sip:{user}{sent_by}" if transport == "udp" else f"sip:{user}{sent_by};transport={transport}"
 
     # handlers
 
@@ -196,6 +205,8 @@ class UserAgent:
             self._on_cancel = handler
         else:
             self._handlers[method] = entry
+            self._keeps_dialogs = "INVITE" in self._handlers
+            self._note_methods()
         if stateless:
             self.stateless_methods = self.stateless_methods | {method}
             self.engine.set_stateless_methods(self.id, self.stateless_methods)
@@ -204,6 +215,7 @@ class UserAgent:
     def on_invite(self, handler: AnyHandler) -> AnyHandler:
         """Give incoming calls a handler: `async def handler(call)`, or a plain one that answers later."""
         self._on_invite = handler
+        self._note_methods()
         return handler
 
     def on_send(self, hook: AnyHandler) -> AnyHandler:
@@ -211,12 +223,12 @@ class UserAgent:
         self._send_hooks.append(hook)
         return hook
 
-    def methods(self) -> list[str]:
-        """What Allow says: methods with a handler and those built in."""
-        known = {"OPTIONS", "CANCEL", *self._handlers}
-        if self._on_invite is not None:
-            known |= {"INVITE", "ACK", "BYE"}
-        return sorted(known)
+    def _note_methods(self) -> None:
+        built_in = (
+            ("OPTIONS", "CANCEL", "INVITE", "ACK", "BYE") if self._on_invite is not None else ("OPTIONS", "CANCEL")
+        )
+        self.methods = frozenset((*built_in, *self._handlers))
+        self.allow = ", ".join(sorted(self.methods))
 
     # requests from here
 
@@ -391,52 +403,54 @@ class UserAgent:
 
     def on_request(self, request: Request) -> None:
         """A new request, or the ACK to a 2xx (RFC 3261 sections 8.2 and 12.2.2)."""
-        method = request.method
-        entry = self._handlers.get(method)
-        if self._dialogs or self._on_invite is not None or entry is None:
-            if self._dispatch(request, method, entry):
+        entry = self._handlers.get(request.method)
+        if (
+            entry is not None
+            and request.is_plain
+            and not self.closing
+            and (request.to_tag is None or (self._keeps_dialogs and not self._dialogs))
+        ):
+            handler, is_async = entry
+            if not is_async:
+                handler(request)
                 return
-        elif not uas.inspect(request, self):
-            return
-        if entry is None:
-            return
-        if self.closing and uas.is_new_work(request):
-            request.reply(503, headers=[("Retry-After", "30")])
-            return
-        self.run_handler(entry, request)
+        self._consider(request, entry)
 
-    def _dispatch(self, request: Request, method: str, entry: tuple[Handler, bool] | None) -> bool:
-        """Everything that is not a plain handler's: dialogs, calls, what is built in.  True when it was dealt with."""
-        to_tag = uas.to_tag(request)
-        if to_tag is not None:
-            from_ = request.from_
-            remote_tag = (from_.tag or "") if from_ is not None else ""
-            call = self._dialogs.get((request.call_id or "", to_tag, remote_tag))
-            if call is not None:
-                if method == "ACK" or uas.inspect(request, self, in_dialog=True):
-                    call.handle_request(request)
-                return True
+    def _consider(self, request: Request, entry: tuple[Handler, bool] | None) -> None:
+        """A request that is not plainly a handler's: of a dialog, of a call, built in, or to be refused."""
+        to_tag = request.to_tag
+        if to_tag is not None and self._of_dialog(request, to_tag):
+            return
+        method = request.method
         if entry is None and self._every is not None:
             self.run_handler(self._every, request)
-            return True
-        if method == "ACK":
-            return entry is None
-        if not uas.inspect(request, self):
-            return True
-        if to_tag is not None and "INVITE" not in self._handlers:
+        elif method == "ACK":
+            if entry is not None:
+                self.run_handler(entry, request)
+        elif not uas.inspect(request, self):
+            return
+        elif to_tag is not None and not self._keeps_dialogs:
             request.reply(481)
-            return True
-        if method == "INVITE" and self._on_invite is not None:
+        elif self.closing and method not in uas.ONGOING and to_tag is None:
+            request.reply(503, headers=[("Retry-After", "30")])
+        elif entry is not None:
+            self.run_handler(entry, request)
+        elif method == "INVITE" and self._on_invite is not None:
             self._incoming_call(request, self._on_invite)
-            return True
-        if method == "OPTIONS" and entry is None:
-            request.reply(503 if self.closing else 200, headers=uas.capabilities(self))
-            return True
-        return False
+        else:
+            request.reply(200, headers=uas.capabilities(self))
+
+    def _of_dialog(self, request: Request, to_tag: str) -> bool:
+        """Give a request to the call whose dialog it is of; False when there is none."""
+        call = self._dialogs.get((request.call_id or "", to_tag, _from_tag(request)))
+        if call is None:
+            return False
+        if request.method == "ACK" or uas.inspect(request, self, in_dialog=True):
+            call.handle_request(request)
+        return True
 
     def _incoming_call(self, request: Request, handler: CallHandler) -> None:
-        full = self.call_limit is not None and len(self.calls) >= self.call_limit
-        if self.closing or full:
+        if self.call_limit is not None and len(self.calls) >= self.call_limit:
             request.reply(503, headers=[("Retry-After", "30")])
             return
         if not uas.acceptable_body(request, self):
@@ -492,9 +506,7 @@ class UserAgent:
 
     def on_stray_response(self, response: Response) -> None:
         """A 2xx to an INVITE whose transaction is gone: its call acknowledges it again, or ends the fork."""
-        from_ = response.from_
-        tag = (from_.tag or "") if from_ is not None else ""
-        call = self._placed.get((response.call_id or "", tag))
+        call = self._placed.get((response.call_id or "", _from_tag(response)))
         if call is not None:
             call.handle_stray(response)
 
@@ -532,6 +544,11 @@ class UserAgent:
         self.listeners.clear()
         self.engine.remove_user_agent(self.id)
         self.stack.user_agents.discard(self)
+
+
+def _from_tag(message: Request | Response) -> str:
+    from_ = message.from_
+    return (from_.tag or "") if from_ is not None else ""
 
 
 def split_address(text: str) -> tuple[str, int]:

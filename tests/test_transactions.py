@@ -353,12 +353,15 @@ def test_a_late_answer_to_a_non_invite_request_is_not_sent() -> None:
     bench = Bench()
     bench.receive(request("MESSAGE"))
     bench.advance(32.1)
-    assert bench.live() == 0
     bench.sent.take()
     bench.events.requests[0].reply(200)
     bench.engine.flush()
     assert not bench.sent
     assert bench.engine.stats()["late_replies"] == 1
+    bench.receive(request("MESSAGE"))
+    assert len(bench.events.requests) == 1, "a retransmission that comes even later is absorbed"
+    bench.advance(32.1)
+    assert bench.live() == 0
 
 
 def test_a_second_final_response_is_ignored() -> None:

@@ -22,11 +22,16 @@ from sipcore._serialize import diff
 from sipcore.errors import ParseError, UsageError
 
 
+cdef extern from "strings.h":
+    int strncasecmp(const char *one, const char *other, size_t size) noexcept nogil
+
+
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
 
 cdef tuple METHODS = ("", *constants.METHODS)
+cdef int REQUIRE = sip_header_id("Require", 7)
 cdef object parse_header = None          # sipcore.headers.parse_header, imported when first needed
 
 
@@ -351,6 +356,19 @@ cdef class Request(Message):
             self._request_uri = uri_view(self.octets, span.at, <size_t>span.at + span.size)
         return self._request_uri
 
+    @property
+    def to_tag(self) -> str | None:
+        """The tag in To; None without one: a request outside of dialogs (RFC 3261 section 12.2.2)."""
+        return span_text(self.octets, self.index.to_tag) if self.index.to_tag.size else None
+
+    @property
+    def is_plain(self) -> bool:
+        """A sip or sips Request-URI and no Require: nothing for RFC 3261 section 8.2.2 to look at."""
+        cdef const char *scheme = PyBytes_AS_STRING(self.octets) + self.index.request_uri.at
+        if self.index.request_uri.size < 5 or self.next_line(REQUIRE, NULL, 0, 0) >= 0:
+            return False
+        return strncasecmp(scheme, "sip:", 4) == 0 or strncasecmp(scheme, "sips:", 5) == 0
+
     def reply(self, status_code: int, reason_phrase: str | None = None, *, headers=(), body: bytes = b"") -> None:
         """Send a response; `headers` are (name, value) pairs.  UsageError for a request that nobody received."""
         if self.responder is None:
@@ -524,6 +542,23 @@ def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     message.octets = octets
     message.index.body_size = PyBytes_GET_SIZE(octets) - message.index.body_at if message.index.body_at else 0
     return message
+
+
+def instruction_sets() -> list[str]:
+    """What this machine can index header lines with, best first; the best is used."""
+    cdef list names = []
+    cdef size_t number = 0
+    while number < 8:
+        if sip_instruction_set(number) is not NULL:
+            names.append(sip_instruction_set(number).decode())
+        number += 1
+    return names
+
+
+def use_instruction_set(name: str) -> None:
+    """Choose one of `instruction_sets` for `parse`; the result is the same with each.  UsageError for another."""
+    if sip_use_instruction_set(name.encode()):
+        raise UsageError(f"this machine has no {name}")
 
 
 # ---- writing

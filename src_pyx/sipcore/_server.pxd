@@ -19,6 +19,8 @@ cdef class Server(Responder):
     # What the scan made of a request; pointers are good until Python code runs.
     cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                           int64_t flow) except -1
+    cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
+                               int64_t flow) except -1
     cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                               int64_t flow) except -1
     # A timer of the row has expired; its flow has ended.

@@ -33,6 +33,14 @@ cdef inline int event_of(int status_code) noexcept:
     return EVENT_TU_2XX if status_code < 300 else EVENT_TU_300_699
 
 
+cdef inline bint lacks_headers(const sip_index *index) noexcept:
+    """Whether one of Via, From, To, Call-ID and CSeq is missing (RFC 3261 section 8.1.1; Max-Forwards is forgiven)."""
+    return not (
+        index.top_via.size and index.first[<int>SIP_FROM] and index.first[<int>SIP_TO]
+        and index.first[<int>SIP_CALL_ID] and index.first[<int>SIP_CSEQ]
+    )
+
+
 @cython.final
 cdef class Server(Responder):
     def __cinit__(self, Core core not None, bytes key not None, uint64_t wheel_tag):
@@ -52,6 +60,8 @@ cdef class Server(Responder):
                           int64_t flow) except -1:
         cdef transaction_key key
         cdef uint32_t found
+        if lacks_headers(index):
+            return self.refuse_incomplete(octets, index, lines, flow)
         if index.method == SIP_METHOD_ACK:
             return self.take_ack(octets, index, lines, agent, flow)
         if index.method == SIP_METHOD_CANCEL:
@@ -152,6 +162,14 @@ cdef class Server(Responder):
             return 0
         row.flags |= TRANSACTION_CANCELLED
         self.core.call(agent.events.on_cancel, <object>row.owner)
+        return 0
+
+    cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
+                               int64_t flow) except -1:
+        """400 to a request without a header that every request has; nothing where no Via says where to."""
+        self.core.counters[COUNT_MALFORMED_REQUESTS] += 1
+        if index.top_via.size and index.method != SIP_METHOD_ACK:
+            self.core.answer(octets, index, lines, 400, None, flow)
         return 0
 
     cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
@@ -342,6 +360,8 @@ cdef class Server(Responder):
             self.send_trying(index)
         if actions & INFORM_NO_ACK:
             return self.tell_no_ack(index)
+        if row.state == STATE_COMPLETED:
+            self.let_go(row)
         if row.state == STATE_TERMINATED:
             self.table.remove(index)
             return 0

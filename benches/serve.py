@@ -1,0 +1,107 @@
+"""A server on the bare engine, for load measurements: one UDP socket, plain Python handlers, no Stack.
+
+    python benches/serve.py --port 5971 [--stateless] [--asyncio]
+
+Answers OPTIONS 200 (with --stateless: without a transaction), REGISTER 200
+with the Contact it came with, INVITE 200 with a session description, BYE 200.
+Prints the counters when it is told to end (SIGTERM, SIGINT).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+
+from sipcore._batch import DatagramSocket
+from sipcore._engine import Engine
+from sipcore._message import Request, Response
+
+SDP = (
+    b"v=0\r\no=serve 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40002 RTP/AVP 0\r\n"
+    b"a=rtpmap:0 PCMU/8000\r\n"
+)
+
+
+class Answers:
+    """A user agent that says yes."""
+
+    def __init__(self, port: int, *, stateless: bool) -> None:
+        self.stateless_methods = ("OPTIONS",) if stateless else ()
+        self.answer = [("Contact", f"<sip:serve@127.0.0.1:{port}>"), ("Content-Type", "application/sdp")]
+
+    def on_request(self, request: Request) -> None:
+        method = request.method
+        if method == "INVITE":
+            request.reply(200, headers=self.answer, body=SDP)
+        elif method == "REGISTER":
+            request.reply(200, headers=[("Contact", request["Contact"]), ("Expires", "3600")])
+        elif method != "ACK":
+            request.reply(200)
+
+    def on_cancel(self, request: Request) -> None:
+        request.reply(487)
+
+    def on_ack_timeout(self, request: Request) -> None:
+        print("no ACK for", request.call_id, file=sys.stderr)
+
+    def on_stray_response(self, response: Response) -> None: ...
+
+
+class Server:
+    """One socket under one engine on one loop; the shortest driver there is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, *, stateless: bool) -> None:
+        self.loop = loop
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self.sock.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
+        self.sock.bind(("127.0.0.1", port))
+        self.sock.setblocking(False)
+        self.engine = Engine(key=os.urandom(16), now=loop.time(), clock=loop.time)
+        self.datagrams = DatagramSocket(self.sock.fileno())
+        user_agent = self.engine.add_user_agent(Answers(port, stateless=stateless))
+        self.local = self.engine.add_local("udp", "127.0.0.1", port, user_agent=user_agent, sender=self.datagrams)
+        loop.add_reader(self.sock.fileno(), self.readable)
+        self.ring()
+
+    def readable(self) -> None:
+        self.engine.receive_batch(self.datagrams, self.local, self.loop.time())
+
+    def ring(self) -> None:
+        self.engine.handle_timers(self.loop.time())
+        self.loop.call_later(0.05, self.ring)
+
+
+async def serve(port: int, *, stateless: bool) -> dict[str, int]:
+    loop = asyncio.get_running_loop()
+    server = Server(loop, port, stateless=stateless)
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    await over.wait()
+    return server.engine.stats()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--stateless", action="store_true", help="OPTIONS without transactions")
+    parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
+    arguments = parser.parse_args()
+    if arguments.asyncio:
+        runner = asyncio.run
+    else:
+        import uvloop  # noqa: PLC0415
+
+        runner = uvloop.run
+    print(json.dumps(runner(serve(arguments.port, stateless=arguments.stateless))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+/* fuzz_scan.c - libFuzzer target for c/scan.c.
+ *
+ * Input is copied into an allocation of exactly its size, so that a sanitizer
+ * sees the first octet read too far.  What the index says must lie inside the
+ * octets, and must not depend on the room for lines nor on datagram or stream.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "scan.h"
+
+#define ROOM 4096
+#define MUST(condition) do { if (!(condition)) abort(); } while (0)
+
+static void check_span(sip_span span, size_t size)
+{
+    MUST((size_t)span.at + span.size <= size);
+}
+
+static void check_index(size_t size, const sip_line *lines, const sip_index *index)
+{
+    size_t i, end = 0;
+
+    check_span(index->method_token, size);
+    check_span(index->request_uri, size);
+    check_span(index->top_via, size);
+    check_span(index->sent_by, size);
+    check_span(index->branch, size);
+    check_span(index->from_tag, size);
+    check_span(index->to_tag, size);
+    check_span(index->call_id, size);
+    check_span(index->cseq_method_token, size);
+    MUST(index->fault_at <= size);
+    MUST(index->body_at <= size);
+    for (i = 0; i < index->line_count; i++) {
+        MUST(lines[i].name_at >= end);
+        MUST((size_t)lines[i].name_at + lines[i].name_size < size);
+        MUST(lines[i].value_at > lines[i].name_at);
+        end = (size_t)lines[i].value_at + lines[i].value_size;
+        MUST(end <= size);
+    }
+}
+
+static void check_values(const char *octets, const sip_line *lines, const sip_index *index)
+{
+    size_t i, at, end;
+    sip_name_addr address;
+    sip_via via;
+    sip_uri uri;
+
+    for (i = 0; i < index->line_count; i++) {
+        end = (size_t)lines[i].value_at + lines[i].value_size;
+        if (!sip_parse_address(octets, lines[i].value_at, end, 128, &address, &at)) {
+            check_span(address.uri, end);
+            check_span(address.parameters, end);
+            check_span(address.tag, end);
+            MUST(address.end <= end);
+        }
+        if (!sip_parse_via(octets, lines[i].value_at, end, 128, &via, &at)) {
+            check_span(via.branch, end);
+            check_span(via.sent_by, end);
+            MUST(via.end <= end);
+        }
+        if (!sip_parse_uri(octets, lines[i].value_at, end, &uri, &at)) {
+            check_span(uri.host, end);
+            check_span(uri.parameters, end);
+            check_span(uri.headers, end);
+        }
+        for (at = lines[i].value_at; at < end; at++) {
+            at = sip_list_value_end(octets, at, end);
+            MUST(at <= end);
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static sip_line lines[ROOM], few[SIP_LINES_INLINE];
+    char *octets = malloc(size ? size : 1);
+    sip_index index, other;
+    sip_limits limits = sip_default_limits;
+    int datagram, stream;
+
+    memcpy(octets, data, size);
+    datagram = sip_scan(octets, size, &limits, lines, ROOM, &index);
+    MUST(datagram != SIP_INCOMPLETE && datagram != SIP_MORE_LINES);
+    MUST((datagram == SIP_OK) == (index.fault == 0));
+    check_index(size, lines, &index);
+    check_values(octets, lines, &index);
+    if (datagram == SIP_OK)
+        MUST(index.size <= size && index.body_at + index.body_size == index.size);
+
+    if (sip_scan(octets, size, &limits, few, SIP_LINES_INLINE, &other) == SIP_MORE_LINES)
+        MUST(other.line_count == index.line_count && index.line_count > SIP_LINES_INLINE);
+    else
+        MUST(memcmp(&index, &other, sizeof index) == 0);
+
+    limits.flags = SIP_STREAM;
+    stream = sip_scan(octets, size, &limits, lines, ROOM, &other);
+    if (stream == SIP_OK) {
+        MUST(datagram == SIP_OK);
+        MUST(other.size == index.size && other.body_at == index.body_at && other.line_count == index.line_count);
+    }
+    free(octets);
+    return 0;
+}

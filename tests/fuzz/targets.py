@@ -1,0 +1,251 @@
+"""What must hold for any octets: one function a target, called by the fuzzer and by tests/test_fuzz.py.
+
+A target returns for input that is refused with the documented exception and for
+input that is accepted and keeps its promises; anything else escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import reference
+
+import sipcore
+from sipcore import offer_answer
+from sipcore._fields import Address, CSeq, Via
+from sipcore._framing import KeepAlive, StreamFramer
+from sipcore._message import Message, salvage
+from sipcore._uri import Uri
+from sipcore.body import format_multipart, parse_multipart, walk_parts
+from sipcore.errors import ParseError, UsageError
+from sipcore.headers import HEADER_TYPES, MediaType, Parameters, format_header, header_type, parse_header
+from sipcore.sdp import Codec, Connection, Origin, parse_sdp
+
+ATTRIBUTES = (
+    "via",
+    "top_via",
+    "from_",
+    "to",
+    "call_id",
+    "cseq",
+    "contacts",
+    "routes",
+    "record_routes",
+    "max_forwards",
+    "expires",
+    "content_length",
+    "content_type",
+    "version",
+    "body",
+)
+CAPABILITIES = (
+    offer_answer.Capability("audio", 4000, (Codec(0, "PCMU"), Codec(8, "PCMA"), Codec(101, "telephone-event"))),
+    offer_answer.Capability("image", 4002, protocol="udptl", formats=("t38",)),
+)
+
+
+def text_of(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def can_be_written(text: str) -> bool:
+    return not any(character in text for character in "\0\r\n")
+
+
+# ---- messages
+
+
+def parse(data: bytes) -> None:
+    """`sipcore.parse`: what is accepted is kept octet for octet, and every value is typed or a ParseError."""
+    salvaged = salvage(data)
+    if salvaged is not None:
+        read_everything(salvaged)
+    try:
+        message = sipcore.parse(data)
+    except ParseError as error:
+        assert 0 <= error.at <= len(data)
+        assert 400 <= error.status_hint < 600
+        return
+    octets = bytes(message)
+    assert data.startswith(octets)
+    assert sipcore.parse(octets) == message
+    assert bytes(message.edit().build()) == octets
+    assert message.diff(message) == []
+    read_everything(message)
+    remove_everything(message)
+
+
+def read_everything(message: Message) -> None:
+    """Every attribute and header; only ParseError may be raised."""
+    for attribute in ATTRIBUTES:
+        try:
+            str(getattr(message, attribute))
+        except ParseError:
+            continue
+    repr(message)
+    for name, value in message.headers:
+        assert name in message
+        assert value in message.get_lines(name)
+        message.get_all(name)
+        if header_type(name) is not None:
+            try:
+                repr(message.typed(name))
+            except ParseError:
+                continue
+
+
+def remove_everything(message: Message) -> None:
+    """FAULTS 5: a header that was removed is gone in every spelling; what cannot be sent is a UsageError."""
+    for name in {name for name, _ in message.headers}:
+        try:
+            changed = message.edit().remove(name).add("X-Added", "x").build()
+        except UsageError:
+            continue
+        assert name not in changed or name.lower() in ("content-length", "l", "x-added")
+        assert changed["X-Added"]
+        assert sipcore.parse(bytes(changed)) == changed
+
+
+def differential(data: bytes) -> None:
+    """`sipcore.parse` and the reference parser agree (FAULTS 10)."""
+    try:
+        expected = reference.parse(data)
+    except reference.Refused:
+        expected = None
+    try:
+        message = sipcore.parse(data)
+    except ParseError:
+        assert expected is None, "refused by sipcore alone"
+        return
+    assert expected is not None, "accepted by sipcore alone"
+    assert message.headers == [(text_of(name), text_of(value)) for name, value in expected.headers]
+    assert message.body == expected.body
+    assert message.call_id == (None if expected.call_id is None else text_of(expected.call_id))
+    assert (message.cseq.number if message.cseq else None) == expected.cseq_number
+    assert (message.top_via.branch if message.top_via else None) == (
+        None if expected.branch is None else text_of(expected.branch)
+    )
+
+
+# ---- streams
+
+
+def framer(data: bytes) -> None:
+    """`StreamFramer`: any chunking gives the same messages; nothing follows a fault."""
+    sizes, stream = data[:4], data[4:]
+    whole = frame(stream, [len(stream)])
+    assert frame(stream, [size + 1 for size in sizes] or [7]) == whole
+    assert frame(stream, [1]) == whole
+
+
+def frame(stream: bytes, sizes: list[int]) -> list[bytes]:
+    """The messages of a stream that comes in chunks of these sizes, in turn.
+
+    When a fault inside a head is told, and which of several, may depend on the
+    chunks; what comes before it and that nothing comes after it may not.
+    """
+    framer = StreamFramer(max_size=4096)
+    found: list[bytes] = []
+    at = turn = 0
+    while at < len(stream) and framer.error is None:
+        size = sizes[turn % len(sizes)]
+        for item in framer.feed(stream[at : at + size]):
+            # How often a keep-alive is told may depend on the chunks: an answer to one answers all in a row.
+            if isinstance(item, KeepAlive):
+                continue
+            found.append(bytes(item))
+        at += size
+        turn += 1
+    assert framer.waiting <= len(stream)
+    return found
+
+
+# ---- values
+
+
+def uri(data: bytes) -> None:
+    """Uri, Address, Via and CSeq: printed as they came, every part readable."""
+    text = text_of(data)
+    for kind in (Uri, Address, Via, CSeq):
+        try:
+            value = kind.parse(text)
+        except ParseError as error:
+            assert 0 <= error.at <= len(data)
+            continue
+        read_value(value)
+        assert kind.parse(str(value)) == kind.parse(str(value))
+    try:
+        value = Uri.parse(text)
+    except ParseError:
+        return
+    assert str(value) == text
+    assert value.matches(value)
+
+
+def read_value(value: Uri | Address | Via | CSeq) -> None:
+    """Every public attribute."""
+    for attribute in dir(value):
+        if not attribute.startswith("_"):
+            getattr(value, attribute)
+    hash(value)
+    repr(value)
+
+
+def headers(data: bytes) -> None:
+    """`parse_header` and `format_header` on `name: value`: what is accepted and written is read the same again."""
+    name, _, text = text_of(data).partition(": ")
+    header = header_type(name) or HEADER_TYPES[len(name) % len(HEADER_TYPES)]
+    try:
+        value = parse_header(header.name, [text])
+    except ParseError as error:
+        assert 0 <= error.at <= len(text)
+        return
+    repr(value)
+    try:
+        printed = format_header(header.name, value)
+    except UsageError:
+        assert not can_be_written(text), "accepted, but cannot be written"
+        return
+    if can_be_written(text):
+        assert parse_header(header.name, [printed]) == value
+
+
+# ---- bodies
+
+
+def sdp(data: bytes) -> None:
+    """`parse_sdp`, answers and hold: faithful, and what is written is read again."""
+    try:
+        description = parse_sdp(data)
+    except ParseError as error:
+        assert 0 <= error.at <= len(data)
+        return
+    assert bytes(description) == data
+    for media in description.media:
+        _ = media.codecs, description.direction_of(media), description.connection_of(media)
+    answer = offer_answer.make_answer(description, Origin("-", 1, 1, "a"), Connection("a"), CAPABILITIES)
+    assert parse_sdp(bytes(answer)) == answer
+    assert offer_answer.answer_faults(description, answer) == ()
+    try:
+        held = offer_answer.hold(description)
+    except UsageError:
+        return
+    assert parse_sdp(bytes(held)) == held
+    offer_answer.is_held(held)
+
+
+def body(data: bytes) -> None:
+    """`parse_multipart` and `walk_parts`: bounded, and what is written is read again."""
+    boundary, _, content = data.partition(b"\n")
+    try:
+        parts = parse_multipart(content, text_of(boundary))
+        again = format_multipart(parts, "a boundary that nobody guesses")
+        assert parse_multipart(again, "a boundary that nobody guesses") == parts
+        list(walk_parts(content, MediaType("multipart", "mixed", Parameters.of({"boundary": text_of(boundary)}))))
+    except (ParseError, UsageError):
+        return
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (parse, differential, framer, uri, headers, sdp, body)
+}
