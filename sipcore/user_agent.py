@@ -525,17 +525,15 @@ class UserAgent:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs: no call, no request of ours, no handler."""
-        return not (self.calls or self.live or self._tasks)
+        """Nothing runs: no call, no request of ours, no handler but one that closes the stack."""
+        return not (self.calls or self.live or self._tasks - {self.stack.closer})
 
     def drop(self) -> None:
         """Let go of everything at once."""
         for transaction in tuple(self.live):
             transaction.abandon(TransportError("the stack is closed"))
-        current = asyncio.current_task()
-        for task in tuple(self._tasks):
-            if task is not current:
-                task.cancel()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
         for call in tuple(self.calls):
             call.finish("the stack was closed")
         self.connector.close()
