@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sipcore._uri import Uri
+from sipcore.connecting import ConnectionKey
 from sipcore.dialog import is_loose, route_uri
 from sipcore.errors import LocateError, TransportError
 from sipcore.outgoing import Hop, OutgoingRequest
@@ -31,6 +32,7 @@ LARGE = 1_300  # octets, RFC 3261 section 18.1.1
 
 @dataclass(frozen=True, slots=True)
 class _Found:
+    host: str
     located: Located
     asked: tuple[Answer | Failure, ...]
     valid_until: float
@@ -135,7 +137,7 @@ class Rfc3263:
         if found is None:
             env = self._user_agent.env
             located, asked = await drive(locate(site, fresh_draw(env.random)), env.resolver)
-            found = _Found(located, tuple(asked), env.now() + located.ttl)
+            found = _Found(site.host, located, tuple(asked), env.now() + located.ttl)
             self._remember(site, found)
         return await self._connect(self._in_order(found.located.targets), found, outgoing)
 
@@ -145,7 +147,7 @@ class Rfc3263:
         if target.transport == "udp":
             flow = self._user_agent.datagram_flow(target.address, target.port)
         else:
-            flow = self._user_agent.connector.find(_connection(target))
+            flow = self._user_agent.connector.find(_connection(target, found.host))
         return self._hop(flow, targets, found, outgoing) if flow else None
 
     async def _connect(self, targets: list[Target], found: _Found, outgoing: OutgoingRequest) -> Hop:
@@ -156,7 +158,7 @@ class Rfc3263:
                 hop = self._now(left, found, outgoing)
                 if hop is not None:
                     return hop
-                flow = await self._user_agent.connector.share(_connection(left[0]))
+                flow = await self._user_agent.connector.share(_connection(left[0], found.host))
                 return self._hop(flow, left, found, outgoing)
             except TransportError:
                 self._dead[_key(left[0])] = self._user_agent.env.now() + DEAD_SECONDS
@@ -191,6 +193,7 @@ def _key(target: Target) -> tuple[str, int, str]:
     return target.address, target.port, target.transport
 
 
-def _connection(target: Target) -> tuple[str, str, int, str]:
-    name = target.host_name if target.transport in ("tls", "wss") else ""
+def _connection(target: Target, host: str) -> ConnectionKey:
+    """What a connection is shared by; TLS is verified for the name that was looked for (RFC 5922 section 4)."""
+    name = host.strip("[]") if target.transport in ("tls", "wss") else ""
     return target.transport, target.address, target.port, name
