@@ -544,6 +544,23 @@ def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     return message
 
 
+def instruction_sets() -> list[str]:
+    """What this machine can index header lines with, best first; the best is used."""
+    cdef list names = []
+    cdef size_t number = 0
+    while number < 8:
+        if sip_instruction_set(number) is not NULL:
+            names.append(sip_instruction_set(number).decode())
+        number += 1
+    return names
+
+
+def use_instruction_set(name: str) -> None:
+    """Choose one of `instruction_sets` for `parse`; the result is the same with each.  UsageError for another."""
+    if sip_use_instruction_set(name.encode()):
+        raise UsageError(f"this machine has no {name}")
+
+
 # ---- writing
 
 cdef bytes format_response(Request request, int status_code, object reason_phrase, object headers, bytes body,

@@ -136,6 +136,8 @@ cdef extern from "scan.h" nogil:
 
     int sip_scan(const char *octets, size_t size, const sip_limits *limits, sip_line *lines, size_t lines_room,
                  sip_index *index)
+    const char *sip_instruction_set(size_t number)
+    int sip_use_instruction_set(const char *name)
     const char *sip_fault_reason(int fault)
     int sip_fault_status(int fault)
 

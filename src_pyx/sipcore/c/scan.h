@@ -132,6 +132,11 @@ enum sip_scan_result {
 int sip_scan(const char *octets, size_t size, const sip_limits *limits,
              sip_line *lines, size_t lines_room, sip_index *index);
 
+/* The instruction sets that this machine can index lines with, best first; NULL after the last.  The best is used
+ * unless another is chosen (0; -1 if it cannot run here), which tests do. */
+const char *sip_instruction_set(size_t number);
+int sip_use_instruction_set(const char *name);
+
 /* The words and the status code for a fault. */
 const char *sip_fault_reason(int fault);
 int sip_fault_status(int fault);

@@ -60,9 +60,34 @@ static const char *skip_quoted(const char *p, const char *end)
     return NULL;
 }
 
+/* `;name` or `;name=value` at p without white space or quotes, the way nearly all are written: its end, or NULL. */
+static inline const char *skip_plain_parameter(const char *text, const char *p, const char *end,
+                                               sip_parameter *parameter)
+{
+    const char *name = p + 1, *value;
+
+    if (p == end || *p != ';')
+        return NULL;
+    p = skip_class(name, end, CHAR_TOKEN);
+    parameter->name = span_of(text, name, p);
+    parameter->has_value = p < end && *p == '=';
+    value = p + parameter->has_value;
+    p = parameter->has_value ? skip_class(value, end, CHAR_VALUE) : p;
+    parameter->value = span_of(text, value, p);
+    if (value == name || (parameter->has_value && p == value))
+        return NULL;
+    return p == end || *p == ';' || *p == ',' ? p : NULL;
+}
+
 int sip_next_parameter(const char *text, size_t to, size_t *at, sip_parameter *parameter)
 {
-    const char *end = text + to, *p = skip_white(text + *at, end), *from;
+    const char *end = text + to, *p = skip_plain_parameter(text, text + *at, end, parameter), *from;
+
+    if (p) {
+        *at = (size_t)(p - text);
+        return 1;
+    }
+    p = skip_white(text + *at, end);
 
     *at = (size_t)(p - text);
     if (p == end || *p == ',')
@@ -194,6 +219,40 @@ static const char *skip_uri_parameters(const char *p, const char *end)
     return p;
 }
 
+/* `[user@]host[:port][;parameters]` without escapes, password or headers, the way nearly all are written: where it
+ * ends, or NULL for what parse_sip_uri has to look at. */
+static inline const char *parse_plain_uri(const char *text, const char *p, const char *end, sip_uri *uri)
+{
+    const char *from = p;
+    int32_t port = 0;
+
+    p = skip_class(p, end, CHAR_PLAIN);
+    if (p < end && *p == '@' && p > from) {
+        uri->user = span_of(text, from, p);
+        from = ++p;
+        p = skip_class(p, end, CHAR_HOST);
+    } else if (skip_class(from, p, CHAR_HOST) != p) {
+        return NULL;
+    }
+    uri->host = span_of(text, from, p);
+    if (p == from)
+        return NULL;
+    if (p < end && *p == ':') {
+        for (from = ++p; p < end && p < from + 5 && is_char((unsigned char)*p, CHAR_DIGIT); p++)
+            port = port * 10 + (*p - '0');
+        if (!port || port > 65535)
+            return NULL;
+        uri->port = port;
+    }
+    from = p;
+    while (p < end && *p == ';' && p + 1 < end && is_char((unsigned char)p[1], CHAR_PLAIN) && p[1] != '=')
+        p = skip_class(p + 1, end, CHAR_PLAIN);
+    uri->parameters = span_of(text, from, p);
+    if (uri->user.size)
+        uri->flags |= SIP_URI_HAS_USER;
+    return p;
+}
+
 static int parse_sip_uri(const char *text, const char *p, const char *end, sip_uri *uri, const char **stop)
 {
     const char *at_sign = memchr(p, '@', (size_t)(end - p));
@@ -201,6 +260,9 @@ static int parse_sip_uri(const char *text, const char *p, const char *end, sip_u
     int is_ipv6;
 
     *stop = p;
+    memset(&uri->user, 0, sizeof uri->user);
+    uri->flags &= SIP_URI_IS_SIP | SIP_URI_IS_SIPS;
+    uri->port = -1;
     if (at_sign && !(p = parse_user(text, p, at_sign, uri)))
         return -1;
     *stop = p;
@@ -255,10 +317,15 @@ int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t
     memset(uri, 0, sizeof *uri);
     uri->port = -1;
     *at = from;
+    if (BEGINS(start, end, "sip:") && to <= SIP_HEAD_MAX) {
+        uri->flags = SIP_URI_IS_SIP;
+        uri->scheme = span_of(text, start, start + 3);
+        uri->opaque = span_of(text, start + 4, end);
+        if (parse_plain_uri(text, start + 4, end, uri) == end)
+            return 0;
+    }
     if (to > SIP_HEAD_MAX || from >= to || !is_char((unsigned char)*p, CHAR_ALPHA))
         return -1;
-    while (p < end && is_char((unsigned char)*p, CHAR_ALPHA | CHAR_DIGIT | CHAR_HOST) && *p != '_')
-        p++;
     while (p < end && (*p == '+' || (is_char((unsigned char)*p, CHAR_HOST) && *p != '_')))
         p++;
     *at = (size_t)(p - text);
@@ -293,7 +360,8 @@ static int parse_address_parameters(const char *text, const char *p, const char 
     int found;
 
     *at = (size_t)(p - text);
-    while ((found = sip_next_parameter(text, (size_t)(end - text), at, &parameter)) == 1) {
+    found = 0;
+    while (text + *at < end && (found = sip_next_parameter(text, (size_t)(end - text), at, &parameter)) == 1) {
         if (++count > limit)
             return SIP_CROWDED;
         p = text + *at;
@@ -304,17 +372,24 @@ static int parse_address_parameters(const char *text, const char *p, const char 
     address->end = (uint16_t)*at;
     if (address->parameters.size)
         address->value.size = (uint16_t)(p - text - address->value.at);
-    return found;
+    return found < 0 ? SIP_MALFORMED : 0;
 }
 
 static int parse_bracketed(const char *text, const char *p, const char *end, uint32_t limit,
                            sip_name_addr *address, size_t *at)
 {
-    const char *close = memchr(p, '>', (size_t)(end - p));
+    const char *close = NULL;
     sip_uri uri;
 
+    if (BEGINS(p, end, "<sip:")) {
+        uri.user.size = 0;
+        uri.flags = 0;
+        close = parse_plain_uri(text, p + 5, end, &uri);
+        if (close && (close == end || *close != '>'))
+            close = NULL;
+    }
     *at = (size_t)(p - text);
-    if (!close || sip_parse_uri(text, (size_t)(p + 1 - text), (size_t)(close - text), &uri, at))
+    if (!close && (!(close = memchr(p, '>', (size_t)(end - p))) || sip_parse_uri(text, (size_t)(p + 1 - text), (size_t)(close - text), &uri, at)))
         return -1;
     address->flags |= SIP_ADDRESS_BRACKETS;
     address->uri = span_of(text, p + 1, close);
@@ -384,17 +459,21 @@ static const char *skip_slash(const char *p, const char *end)
 /* `SIP/2.0/UDP` and the white space after it, or NULL. */
 static const char *parse_sent_protocol(const char *text, const char *p, const char *end, sip_via *via)
 {
-    const char *from;
+    const char *from = p;
 
-    from = p;
-    p = skip_class(p, end, CHAR_TOKEN);
-    if (p == from || !(p = skip_slash(p, end)))
-        return NULL;
-    from = p;
-    p = skip_class(p, end, CHAR_TOKEN);
-    via->version = span_of(text, from, p);
-    if (p == from || !(p = skip_slash(p, end)))
-        return NULL;
+    if (BEGINS(p, end, "SIP/2.0/")) {
+        via->version = span_of(text, p + 4, p + 7);
+        p += 8;
+    } else {
+        p = skip_class(p, end, CHAR_TOKEN);
+        if (p == from || !(p = skip_slash(p, end)))
+            return NULL;
+        from = p;
+        p = skip_class(p, end, CHAR_TOKEN);
+        via->version = span_of(text, from, p);
+        if (p == from || !(p = skip_slash(p, end)))
+            return NULL;
+    }
     from = p;
     p = skip_class(p, end, CHAR_TOKEN);
     via->transport = span_of(text, from, p);
@@ -471,7 +550,8 @@ int sip_parse_via(const char *text, size_t from, size_t to, uint32_t limit, sip_
     via->parameters = span_of(text, p, p);
     via->value.size = (uint16_t)(value_end - text - via->value.at);
     *at = (size_t)(p - text);
-    while ((found = sip_next_parameter(text, to, at, &parameter)) == 1) {
+    found = 0;
+    while (*at < to && (found = sip_next_parameter(text, to, at, &parameter)) == 1) {
         if (++count > limit)
             return SIP_CROWDED;
         via->parameters.size = (uint16_t)(*at - via->parameters.at);
@@ -479,18 +559,18 @@ int sip_parse_via(const char *text, size_t from, size_t to, uint32_t limit, sip_
         note_via_parameter(text, &parameter, via);
     }
     via->end = (uint16_t)*at;
-    return found;
+    return found < 0 ? SIP_MALFORMED : 0;
 }
 
 int sip_parse_cseq(const char *text, size_t from, size_t to, uint32_t *number, sip_span *method, size_t *at)
 {
     const char *end = text + to, *p = skip_white(text + from, end), *start = p;
-    int64_t value;
+    uint64_t value = 0;
 
-    p = skip_class(p, end, CHAR_DIGIT);
-    value = sip_parse_number(start, (size_t)(p - start), 0x7fffffff);
+    for (; p < end && is_char((unsigned char)*p, CHAR_DIGIT) && value < 0x80000000u; p++)
+        value = value * 10 + (uint64_t)(*p - '0');
     *at = from;
-    if (value < 0 || p == end || !is_white((unsigned char)*p))
+    if (p == start || value > 0x7fffffff || p == end || !is_white((unsigned char)*p))
         return -1;
     *number = (uint32_t)value;
     start = skip_white(p, end);
