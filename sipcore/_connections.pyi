@@ -6,25 +6,10 @@ monotonic clock.
 
 from typing import Any, final
 
-TRANSPORTS: tuple[str, ...]
+from sipcore._locals import Local
 
 def keyed_hash(key: bytes, octets: bytes, /) -> int:
     """SipHash-1-3 of `octets` under a key of 16 octets, an unsigned 64-bit number."""
-
-@final
-class Local:
-    """One address that octets come to and leave from."""
-
-    handle: int
-    index: int
-    transport: str
-    host: str
-    port: int
-    user_agent: int
-    sent_by: str
-    sender: Any
-    parent: Local | None
-    is_open: bool
 
 @final
 class ConnectionTable:

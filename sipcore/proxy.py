@@ -129,7 +129,7 @@ class Proxy:
     def _is_loop(self, request: Request) -> bool:
         """Whether it passed here before with nothing changed that decides its way (RFC 3261 section 16.3 item 4)."""
         mark = self._loop_mark(request)
-        return any((via.branch or "").endswith(mark) for via in request.via[1:])
+        return any((via.branch or "").endswith(mark) for via in request.via)
 
     def _loop_mark(self, request: Request) -> str:
         """The part of our branches that a looping request repeats (RFC 3261 section 16.6 item 8)."""

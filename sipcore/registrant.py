@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sipcore._fields import Address
 from sipcore._message import Request, Response
-from sipcore.errors import ParseError, SipError, TransactionTimeout, TransportError
+from sipcore.errors import SipError, TransactionTimeout, TransportError
 from sipcore.outgoing import ClientTransaction
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.decisions import format_host_port
-from sipcore.policy.register import BoundContact, RegisterResponse, SendRegister
+from sipcore.policy.register import SendRegister
 from sipcore.policy.registration import (
     Action,
     FindCandidates,
@@ -28,11 +27,10 @@ from sipcore.policy.registration import (
     Unregistered,
     UsePort,
 )
+from sipcore.register_response import read_register_response
 from sipcore.stack import UserAgent
 
 logger = logging.getLogger("sipcore.device")
-
-LARGEST_NUMBER = 2**32 - 1
 
 
 class RegistrantOwner(Protocol):
@@ -175,7 +173,7 @@ class Registrant:
         self.last_status_code = response.status_code
         self._owner.on_answer()
         server = self._server(transaction.flow)
-        self.tell(self.machine.on_response, wanted.token, read_response(response), server=server)
+        self.tell(self.machine.on_response, wanted.token, read_register_response(response), server=server)
 
     def on_failure(self, wanted: SendRegister, transaction: ClientTransaction, error: SipError) -> None:
         """No final response to one REGISTER: 900 after Timer F, else 901 (SPEC B5)."""
@@ -215,46 +213,3 @@ class _Answer:
     def on_failure(self, error: SipError) -> None:
         if self.transaction is not None:
             self._registrant.on_failure(self._wanted, self.transaction, error)
-
-
-def read_response(response: Response) -> RegisterResponse:
-    """A REGISTER's response as the machine needs it; what cannot be read counts as absent."""
-    via = response.top_via
-    return RegisterResponse(
-        status_code=response.status_code,
-        reason_phrase=response.reason_phrase,
-        contacts=_contacts(response),
-        expires=_number(response.get("Expires")),
-        min_expires=_number(response.get("Min-Expires")),
-        retry_after=_number(response.get("Retry-After")),
-        headers=tuple(response.headers),
-        received=(via.received or "") if via is not None else "",
-        rport=via.rport if via is not None else None,
-        service_route=tuple(response.get_all("Service-Route")),
-    )
-
-
-def _contacts(response: Response) -> tuple[BoundContact, ...]:
-    try:
-        return tuple(_bound(contact) for contact in response.contacts)
-    except ParseError as error:
-        logger.info("the Contact of a REGISTER's answer cannot be read: %s", error)
-        return ()
-
-
-def _bound(contact: Address) -> BoundContact:
-    parameters = contact.parameters
-    return BoundContact(
-        str(contact.uri),
-        _number(parameters.get("expires")),
-        (parameters.get("+sip.instance") or "").strip('"').removeprefix("<").removesuffix(">"),
-        _number(parameters.get("reg-id")),
-    )
-
-
-def _number(text: str | None) -> int | None:
-    """The number that `text` begins with ("120 (maintenance)" is 120), None when it begins with none."""
-    words = (text or "").replace(";", " ").replace("(", " ").split()
-    if not words or not words[0].isascii() or not words[0].isdigit():
-        return None
-    return min(int(words[0][:12]), LARGEST_NUMBER)

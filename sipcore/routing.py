@@ -23,7 +23,7 @@ from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_nex
 from sipcore.stack import UserAgent
 
 WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
-STREAMS = ("tcp", "tls")
+SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
 
 def server_sites(profile: Profile, address_types: tuple[AddressType, ...]) -> dict[str, Site]:

@@ -32,7 +32,7 @@ from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
 from sipcore.registrant import Registrant
-from sipcore.routing import Router, server_sites
+from sipcore.routing import SERVER_NAMES, Router, server_sites
 from sipcore.stack import Stack, UserAgent
 from sipcore.status import (
     NOT_CONFIGURED,
@@ -82,7 +82,7 @@ class ServiceProvider:
         self._surroundings = surroundings
         self._env = surroundings.stack.env
         self._on_change = on_change
-        self._finder = Finder(self._env)
+        self._finder = Finder(self._env, serve_stale=config.profile.dns_serve_stale)
         self._router: Router | None = None
         self._digest = DigestClient(
             config.auth_user_name,
@@ -276,7 +276,7 @@ class ServiceProvider:
         assert self._router is not None
         for owner, site in server_sites(self.config.profile, self._router.address_types).items():
             if site.transport in STREAMS:
-                name = f"{_SERVER_NAMES[owner]} {site.host}"
+                name = f"{SERVER_NAMES[owner]} {site.host}"
                 self.links[owner] = Link(self, user_agent, self._finder, site, name, bind=self._source)
 
     def _make_registrant(self, user_agent: UserAgent) -> None:
@@ -362,7 +362,7 @@ class ServiceProvider:
         except LocateError as error:
             self.registrant.tell(machine.on_unreachable, 0, str(error))
         else:
-            self.registrant.tell(machine.on_candidates, found.located.targets)
+            self.registrant.tell(machine.on_candidates, found.located.targets, found.located.ttl)
 
     def use_port(self, port: int) -> None:
         """Move the UDP socket to another local port, keeping the old one for what is still on its way (SPEC A3)."""
@@ -513,9 +513,6 @@ class ServiceProvider:
         waiter: asyncio.Future[None] = self._env.loop.create_future()
         self._waiters.append(waiter)
         return waiter
-
-
-_SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
 
 def _bracketed(host: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from sipcore.config import DeviceConfig, parse_device
 from sipcore.device import Device
@@ -82,7 +83,7 @@ class Provider:
         return found
 
 
-def configure(services: int = 1, *, device: str = "", **profile: str | int | bool) -> DeviceConfig:
+def configure(services: int = 1, *, device: str = "", **profile: Any) -> DeviceConfig:
     """A device with that many services on profile A; `profile` adds keys, `device` lines of its table."""
     lines = ["[device]", device, "[itsp.A]", f'ProxyServer = "{DOMAIN}"']
     lines += [f"{key} = {_toml(value)}" for key, value in profile.items()]

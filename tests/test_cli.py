@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +61,7 @@ OPTIONS = (
 )
 
 
-def test_parse_prints_what_a_message_says(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parse_prints_what_a_message_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "options.sip"
     file.write_bytes(OPTIONS)
     assert main(["parse", str(file)]) == 0
@@ -69,7 +70,7 @@ def test_parse_prints_what_a_message_says(tmp_path, capsys: pytest.CaptureFixtur
     assert "Max-Forwards: 70" in printed
 
 
-def test_parse_prints_one_json_object(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parse_prints_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "options.sip"
     file.write_bytes(OPTIONS)
     assert main(["parse", "--json", str(file)]) == 0
@@ -79,7 +80,7 @@ def test_parse_prints_one_json_object(tmp_path, capsys: pytest.CaptureFixture[st
     assert ["Max-Forwards", "70"] in message["headers"]
 
 
-def test_parse_says_where_a_message_is_wrong(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parse_says_where_a_message_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bad.sip"
     file.write_bytes(OPTIONS.replace(b"CSeq: 1 OPTIONS", b"CSeq: one OPTIONS"))
     assert main(["parse", "--json", str(file)]) == 2
@@ -90,7 +91,91 @@ def test_parse_says_where_a_message_is_wrong(tmp_path, capsys: pytest.CaptureFix
     assert captured.err.startswith("sipcore: ")
 
 
-def test_a_file_that_is_not_there_is_bad_input(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_there_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "missing.sip"
     assert main(["parse", str(missing)]) == 2
     assert str(missing) in capsys.readouterr().err
+
+
+DEVICE = """\
+[itsp.A]
+ProxyServer = "192.0.2.10"
+OutboundProxy = "192.0.2.20"
+OutboundProxyTransport = "TCP"
+[itsp.B]
+ProxyServer = "192.0.2.10"
+OutboundProxy = "192.0.2.20"
+X_BypassOutboundProxyInCall = true
+[sp.1]
+AuthUserName = "alice"
+[sp.2]
+AuthUserName = "bob"
+[sp.3]
+"""
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> str:
+    file = tmp_path / "device.toml"
+    file.write_text(DEVICE)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address", "rule"),
+    [
+        (["1", "register"], "192.0.2.20", "SPEC C1"),
+        (["1", "INVITE", "1234"], "192.0.2.20", "SPEC C1"),
+        (["1", "BYE", "sip:x@192.0.2.77", "--in-dialog"], "192.0.2.20", "SPEC C1"),
+        (["2", "INVITE", "1234"], "192.0.2.20", "SPEC C1"),
+        (["2", "BYE", "sip:x@192.0.2.77", "--in-dialog"], "192.0.2.77", "SPEC C8"),
+        (["2", "BYE", "sip:x@192.0.2.77", "--in-dialog", "--route", "<sip:192.0.2.88;lr>"], "192.0.2.88", "SPEC C8"),
+    ],
+)
+def test_explain_says_where_a_request_would_go(
+    arguments: list[str], address: str, rule: str, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SPEC C1, C8, C9, D9."""
+    assert main(["explain", "--json", device, "--sp", *arguments]) == 0
+    decision = json.loads(capsys.readouterr().out)
+    assert decision["address"] == address
+    assert decision["rule"].startswith(rule)
+    assert decision["sp"] == int(arguments[0])
+
+
+def test_explain_reads_as_an_answer(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", device, "--sp", "2", "BYE", "sip:x@192.0.2.77", "--in-dialog"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "SP2: BYE sip:x@192.0.2.77"
+    assert "goes to     192.0.2.77:5060 udp" in lines[1]
+    assert any(line.strip().startswith("passed over OutboundProxy 192.0.2.20") for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [["3", "INVITE", "1234"], ["4", "INVITE", "1234"], ["1", "INVITE"]])
+def test_explain_needs_a_configured_service_and_a_uri(
+    arguments: list[str], device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", device, "--sp", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("sipcore: ")
+
+
+def test_check_says_what_would_run_and_starts_nothing(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", device, "--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("SP1: sip:alice@192.0.2.10 on local port 5060") for line in lines)
+    assert any(line.startswith("SP3: Service Not Configured") for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"], ["--check", "--json"]])
+def test_a_wrong_configuration_names_file_line_and_key(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SPEC head: exit code 2, nothing is started."""
+    file = tmp_path / "wrong.toml"
+    file.write_text(DEVICE.replace('OutboundProxyTransport = "TCP"', 'OutboundProxyTransport = "SCTP"'))
+    assert main(["run", str(file), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"sipcore: {file}:4: itsp.A.OutboundProxyTransport: ")
+    if "--json" in arguments:
+        error = json.loads(captured.out)
+        assert (error["file"], error["line"], error["key"]) == (str(file), 4, "itsp.A.OutboundProxyTransport")

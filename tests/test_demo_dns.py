@@ -31,7 +31,7 @@ def name_server() -> Iterator[str]:
         server = TableDns(TABLE)
         started.append(await server.start())
         ready.set()
-        while not done.is_set():
+        while not done.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(0.01)
         server.close()
 
@@ -44,20 +44,20 @@ def name_server() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "address", "port", "rule"),
+    ("name", "place", "rule"),
     [
-        ("a-only.example", "192.0.2.1", 5060, "SPEC D2.1"),
-        ("srv-only.example", "192.0.2.2", 5070, "SPEC D2.2"),
-        ("prefixed.example", "192.0.2.2", 5080, "SPEC D2.3"),
-        ("192.0.2.9", "192.0.2.9", 5060, "SPEC D1"),
+        ("a-only.example", ("192.0.2.1", 5060), "SPEC D2.1"),
+        ("srv-only.example", ("192.0.2.2", 5070), "SPEC D2.2"),
+        ("prefixed.example", ("192.0.2.2", 5080), "SPEC D2.3"),
+        ("192.0.2.9", ("192.0.2.9", 5060), "SPEC D1"),
     ],
 )
 def test_resolve_says_by_which_rule_a_name_was_found(
-    name: str, address: str, port: int, rule: str, name_server: str, capsys: pytest.CaptureFixture[str]
+    name: str, place: tuple[str, int], rule: str, name_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["resolve", "--json", name, "--nameserver", name_server]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["targets"][0]["address"], result["targets"][0]["port"]) == (address, port)
+    assert (result["targets"][0]["address"], result["targets"][0]["port"]) == place
     assert result["rule"].startswith(rule)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from provider import (
@@ -50,7 +51,7 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
             await asyncio.sleep(0.1)
 
 
-THROUGH_EDGE = {"OutboundProxy": EDGE, "OutboundProxyTransport": "TCP"}
+THROUGH_EDGE: dict[str, Any] = {"OutboundProxy": EDGE, "OutboundProxyTransport": "TCP"}
 
 
 # Registration
@@ -290,7 +291,7 @@ async def answer(call: IncomingCall) -> None:
 
 
 @pytest.mark.parametrize("profile", [{}, THROUGH_EDGE, {"OutboundProxy": EDGE}], ids=["direct", "tcp edge", "udp edge"])
-def test_one_service_calls_another_of_the_same_device(profile: dict[str, str]) -> None:
+def test_one_service_calls_another_of_the_same_device(profile: dict[str, Any]) -> None:
     """SPEC A8, B7: challenged, answered, hung up; both sides know."""
 
     async def story(provider: Provider, device: Device) -> None:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from sipcore._connections cimport host_address
+from sipcore.addresses cimport host_address
 
 
 cdef extern from "datagrams.h" nogil:

@@ -14,7 +14,7 @@ import os
 cimport cython
 from libc.string cimport memset
 
-from sipcore._connections cimport (
+from sipcore.addresses cimport (
     ADDRESS_TEXT_SIZE, address_format, address_map, address_parse, address_port, address_size, host_address,
 )
 

@@ -2,54 +2,15 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-
-cdef extern from "address.h" nogil:
-    ctypedef struct host_address:
-        pass
-    enum:
-        ADDRESS_TEXT_SIZE
-    unsigned int address_size(const host_address *address)
-    int address_parse(host_address *address, const char *text, int port)
-    void address_format(const host_address *address, char *text)
-    int address_port(const host_address *address)
-    bint address_equal(const host_address *a, const host_address *b)
-    bint address_is_v4(const host_address *address)
-    bint address_is_wildcard(const host_address *address)
-    bint address_is_unicast(const host_address *address)
-    uint32_t address_v4(const host_address *address)
-    void address_set_v4(host_address *address, uint32_t host, uint16_t port)
-    void address_map(host_address *address)
-    void address_clear(host_address *address)
-    void address_octets(const host_address *address, unsigned char *octets)
-    void address_from_octets(host_address *address, const unsigned char *octets, uint32_t scope, uint16_t port)
-    uint32_t address_scope(const host_address *address)
-
-
-cdef extern from "siphash.h" nogil:
-    ctypedef struct sip_key:
-        uint64_t k0
-        uint64_t k1
-    sip_key siphash_key(const void *octets)
-    uint64_t siphash13(sip_key key, const void *octets, size_t size)
-    uint64_t siphash13_next(sip_key key, uint64_t before, const void *octets, size_t size)
-    uint64_t siphash24(sip_key key, const void *octets, size_t size)
-
-
-cdef extern from "pool.h" nogil:
-    ctypedef struct sip_pool:
-        int64_t used
-
-
-cdef extern from "table.h" nogil:
-    ctypedef struct sip_table:
-        uint32_t count
+from sipcore._locals cimport Local, LocalTable
+from sipcore.addresses cimport *
+from sipcore.pools cimport sip_key, sip_pool, sip_table
 
 
 cdef extern from "connection.h" nogil:
     enum:
         FLOW_DATAGRAM_V4
         FLOW_ROW
-        FLOW_LOCALS
     ctypedef struct connection_row:
         int32_t newer
         uint64_t serial
@@ -74,35 +35,10 @@ cdef extern from "connection.h" nogil:
     uint16_t flow_port(int64_t flow)
 
 
-# One address that octets come to and leave from.  A datagram socket bound to a wildcard has one more for
-# each address of the host that it was reached on (`parent` is the socket's own), so that a flow names it.
-cdef class Local:
-    cdef readonly int64_t handle         # never used again
-    cdef readonly int index              # in flows; used again after FLOW_LOCALS further ones
-    cdef readonly str transport          # lower case
-    cdef readonly str host
-    cdef readonly int port
-    cdef readonly int user_agent
-    cdef readonly str sent_by            # host:port for Via and Contact
-    cdef readonly object sender
-    cdef readonly Local parent           # None: added by the caller
-    cdef readonly bint is_open
-    cdef uint8_t transport_number        # enum sip_transport
-    cdef bint is_v6                      # an IPv6 socket: IPv4 destinations are mapped
-    cdef bint is_advertised
-    cdef host_address address             # where it is bound
-    cdef host_address source              # what to send from; AF_UNSPEC: the kernel chooses
-    cdef int row_count                   # rows that name it
-    cdef dict children                   # octets of the address reached -> Local
-    cdef Local reached_last
-
-
 cdef class ConnectionTable:
     cdef sip_key key
     cdef sip_key token_key
-    cdef dict locals_by_handle           # the open ones
-    cdef list locals_by_index            # and those closed ones that rows still name
-    cdef int64_t last_local
+    cdef LocalTable locals
     cdef list writers                    # by row index
     cdef sip_pool rows
     cdef sip_pool peers
@@ -147,8 +83,6 @@ cdef class ConnectionTable:
     cpdef int64_t flow_of_token(self, str token)
 
     # private
-    cdef Local next_local(self)
-    cdef Local by_index(self, int index)
     cdef int32_t index_of(self, int64_t flow) noexcept
     cdef int32_t find_entry(self, const host_address *remote, uint8_t transport, int within, uint64_t identity) noexcept
     cdef void link(self, int32_t index, int which, uint16_t port) noexcept
@@ -160,9 +94,6 @@ cdef class ConnectionTable:
     cdef void discount_peer(self, int32_t peer) noexcept
     cdef void drop(self, int32_t index) noexcept
     cdef void drop_writer(self, int32_t index) noexcept
-    cdef int become_child(self, Local local, Local parent, str host) except -1
-    cdef void close_local(self, Local local) noexcept
-    cdef void free_index(self, Local local) noexcept
     cdef bint make_datagram_room(self) noexcept
     cdef uint64_t identity_of(self, str identity)
     cdef int64_t token_of(self, int64_t flow) noexcept

@@ -13,34 +13,12 @@ import base64
 import hmac
 
 cimport cython
-from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from sipcore._locals cimport LocalTable, host_text, read_address, transport_number
+from sipcore.pools cimport *
 from sipcore.errors import TransportError, UsageError
-
-
-cdef extern from "pool.h" nogil:
-    int pool_init(sip_pool *pool, size_t row_size)
-    void pool_free(sip_pool *pool)
-    void *pool_row(const sip_pool *pool, int32_t index)
-    void *pool_row_checked(const sip_pool *pool, int64_t index)
-    int32_t pool_next(const sip_pool *pool, int32_t index)
-    int32_t pool_take(sip_pool *pool)
-    void pool_give(sip_pool *pool, int32_t index)
-    size_t pool_octets(const sip_pool *pool)
-
-
-cdef extern from "table.h" nogil:
-    ctypedef struct sip_link:
-        pass
-    int table_init(sip_table *table, const sip_pool *pool, size_t link_at, uint32_t bits)
-    void table_free(sip_table *table)
-    int32_t table_first(const sip_table *table, uint32_t hash)
-    int32_t table_next(const sip_table *table, int32_t entry)
-    void table_add(sip_table *table, int32_t entry, uint32_t hash)
-    void table_remove(sip_table *table, int32_t entry)
-    size_t table_octets(const sip_table *table)
 
 
 cdef extern from "connection.h" nogil:
@@ -68,12 +46,8 @@ cdef extern from "connection.h" nogil:
     void idle_remove(const sip_pool *pool, int32_t *oldest, int32_t index)
 
 
-# Numbered as enum sip_transport.
-TRANSPORTS = ("", "udp", "tcp", "tls", "sctp", "ws", "wss")
-
 cdef enum:
     UDP = 1
-    REACHED_MAX = 256           # addresses of the host told apart on one wildcard socket
     KEY_SIZE = 16
 
 
@@ -84,35 +58,11 @@ def keyed_hash(key: bytes, octets: bytes, /) -> int:
     return siphash13(siphash_key(<const char *>key), <const char *>octets, len(octets))
 
 
-cdef int read_address(host_address *address, str host, int port) except -1:
-    if address_parse(address, host.encode(), port) < 0:
-        raise UsageError(f"not a numeric address and port: {host!r}, {port}")
-    return 0
-
-
-cdef str host_text(const host_address *address):
-    cdef char text[ADDRESS_TEXT_SIZE]
-    address_format(address, text)
-    return text.decode("ascii")
-
-
-cdef str format_sent_by(str host, int port):
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 cdef void prefix_of(const host_address *address, unsigned char *prefix) noexcept:
     """What counts as one far side: an IPv4 address, an IPv6 /64."""
     address_octets(address, prefix)
     if not address_is_v4(address):
         memset(prefix + 8, 0, 8)
-
-
-@cython.final
-cdef class Local:
-    """One address that octets come to and leave from."""
-
-    def __repr__(self):
-        return f"<Local {self.transport} {format_sent_by(self.host, self.port)}{'' if self.is_open else ' closed'}>"
 
 
 @cython.final
@@ -129,8 +79,7 @@ cdef class ConnectionTable:
         self.key = siphash_key(<const char *>key)
         self.token_key.k0 = siphash24(self.key, b"flow token 0", 12)
         self.token_key.k1 = siphash24(self.key, b"flow token 1", 12)
-        self.locals_by_handle = {}
-        self.locals_by_index = []
+        self.locals = LocalTable()
         self.writers = []
         self.oldest_connection = self.oldest_datagram = -1
         self.max_connections = max_connections
@@ -151,36 +100,16 @@ cdef class ConnectionTable:
         return self.connection_count
 
     def __repr__(self):
-        return (f"<ConnectionTable {len(self.locals_by_handle)} local addresses, {self.connection_count} connections, "
+        return (f"<ConnectionTable {len(self.locals)} local addresses, {self.connection_count} connections, "
                 f"{self.datagram_count} datagram flows>")
 
     # ---- local addresses
 
-    cdef Local by_index(self, int index):
-        if index >= len(self.locals_by_index):
-            return None
-        return <Local>PyList_GET_ITEM(self.locals_by_index, index)
-
     cdef Local local(self, int64_t handle):
-        return self.locals_by_handle.get(handle)
+        return self.locals.find(handle)
 
-    cdef Local next_local(self):
-        """An open Local with a handle and the index that was free for the longest time; None: all are in use."""
-        cdef Local local = Local.__new__(Local)
-        for _ in range(FLOW_LOCALS):
-            self.last_local += 1
-            local.index = <int>(self.last_local % FLOW_LOCALS)
-            if self.by_index(local.index) is None:
-                break
-        else:
-            return None
-        while len(self.locals_by_index) <= local.index:
-            self.locals_by_index.append(None)
-        local.handle = self.last_local
-        local.is_open = True
-        self.locals_by_index[local.index] = local
-        self.locals_by_handle[local.handle] = local
-        return local
+    cdef Local local_reached(self, Local socket_local, const host_address *arrived):
+        return self.locals.reached(socket_local, arrived)
 
     def add_local(self, str transport not None, str host not None, int port, *, int user_agent, object sender=None,
                   tuple advertise=None):
@@ -188,67 +117,7 @@ cdef class ConnectionTable:
 
         `advertise`: (host, port) for Via and Contact where they differ from what is bound.
         """
-        cdef host_address address
-        read_address(&address, host, port)
-        if transport.lower() not in TRANSPORTS[1:] or (port == 0 and transport.lower() == "udp"):
-            raise UsageError(f"not a transport and bound port: {transport!r}, {port}")
-        cdef Local local = self.next_local()
-        if local is None:
-            raise UsageError(f"more than {FLOW_LOCALS} local addresses")
-        local.transport = transport.lower()
-        local.transport_number = TRANSPORTS.index(local.transport)
-        local.host, local.port = host, port
-        local.user_agent = user_agent
-        local.sender = sender
-        local.is_advertised = advertise is not None
-        local.sent_by = (format_sent_by(advertise[0], advertise[1]) if advertise is not None
-                         else format_sent_by(host, port))
-        local.address = address
-        local.is_v6 = ":" in host
-        address_clear(&local.source)
-        return local.handle
-
-    cdef Local local_reached(self, Local socket_local, const host_address *arrived):
-        cdef unsigned char octets[16]
-        cdef Local local = socket_local.reached_last
-        if address_size(arrived) == 0:
-            return socket_local
-        if local is not None and local.is_open and address_equal(&local.source, arrived):
-            return local
-        address_octets(arrived, octets)
-        if socket_local.children is None:
-            socket_local.children = {}
-        local = socket_local.children.get((<char *>octets)[:16])
-        if local is None:
-            local = self.next_local() if len(socket_local.children) < REACHED_MAX else None
-            if local is None:
-                return socket_local
-            self.become_child(local, socket_local, host_text(arrived))
-            local.source = arrived[0]
-            socket_local.children[(<char *>octets)[:16]] = local
-        socket_local.reached_last = local
-        return local
-
-    cdef int become_child(self, Local local, Local parent, str host) except -1:
-        local.transport, local.transport_number = parent.transport, parent.transport_number
-        local.host, local.port = host, parent.port
-        local.user_agent = parent.user_agent
-        local.sender = parent.sender
-        local.parent = parent
-        local.address = parent.address
-        local.is_v6 = parent.is_v6
-        local.is_advertised = parent.is_advertised
-        local.sent_by = parent.sent_by if parent.is_advertised else format_sent_by(host, parent.port)
-        return 0
-
-    cdef void free_index(self, Local local) noexcept:
-        if not local.is_open and local.row_count == 0:
-            self.locals_by_index[local.index] = None
-
-    cdef void close_local(self, Local local) noexcept:
-        local.is_open = False
-        self.locals_by_handle.pop(local.handle, None)
-        self.free_index(local)
+        return self.locals.add(transport, host, port, user_agent, sender, advertise).handle
 
     def remove_local(self, int64_t handle):
         """Remove a local address; the flows of its connections, which the caller may want to close.
@@ -261,13 +130,10 @@ cdef class ConnectionTable:
         cdef list to_close = []
         if local is None:
             return to_close
-        if local.children is not None:
-            for child in local.children.values():
-                self.close_local(child)
-        self.close_local(local)
+        self.locals.close(local)
         while (index := pool_next(&self.rows, index + 1)) >= 0:
             row = <connection_row *>pool_row(&self.rows, index)
-            owner = self.by_index(row.owner) if row.serial else None
+            owner = self.locals.at(row.owner) if row.serial else None
             if owner is None or (owner is not local and owner.parent is not local):
                 continue
             if row.is_datagram:
@@ -356,7 +222,7 @@ cdef class ConnectionTable:
 
     cdef void drop(self, int32_t index) noexcept:
         cdef connection_row *row = <connection_row *>pool_row(&self.rows, index)
-        cdef Local local = self.by_index(row.owner)
+        cdef Local local = self.locals.at(row.owner)
         table_remove(&self.by_key, index << 1)
         if row.alias_port:
             table_remove(&self.by_key, index << 1 | CONNECTION_BY_ALIAS)
@@ -369,8 +235,7 @@ cdef class ConnectionTable:
             self.discount_peer(row.peer)
         pool_give(&self.rows, index)
         self.removed += 1
-        local.row_count -= 1
-        self.free_index(local)
+        self.locals.release(local)
         self.drop_writer(index)
 
     cdef void drop_writer(self, int32_t index) noexcept:
@@ -429,10 +294,10 @@ cdef class ConnectionTable:
         cdef Local local
         cdef connection_row *row
         if flow_kind(flow) == FLOW_DATAGRAM_V4:
-            local = self.by_index(flow_local_index(flow))
+            local = self.locals.at(flow_local_index(flow))
             return local if local is not None and local.is_open and local.transport_number == UDP else None
         row = self.row(flow)
-        return self.by_index(row.owner) if row != NULL else None
+        return self.locals.at(row.owner) if row != NULL else None
 
     cdef bint flow_remote(self, int64_t flow, host_address *remote) noexcept:
         cdef Local local = self.flow_local(flow)
@@ -510,8 +375,12 @@ cdef class ConnectionTable:
         row.local_port = <uint16_t>address_port(local_address)
         self.connection_count += 1
         self.added += 1
-        while len(self.writers) <= index:
-            self.writers.append(None)
+        try:
+            while len(self.writers) <= index:
+                self.writers.append(None)
+        except MemoryError:
+            self.drop(index)
+            raise
         self.writers[index] = writer
         return flow_of_row(row.serial, index)
 
@@ -653,10 +522,9 @@ cdef class ConnectionTable:
     def find(self, str transport not None, int user_agent, str host not None, int port, str identity not None=""):
         """The connection of a user agent to (host, port), or aliased to it, that came last; 0: none."""
         cdef host_address remote
+        cdef int number = transport_number(transport)
         read_address(&remote, host, port)
-        if transport.lower() not in TRANSPORTS[2:]:
-            return 0
-        return self.find_row(TRANSPORTS.index(transport.lower()), user_agent, &remote, self.identity_of(identity))
+        return self.find_row(number, user_agent, &remote, self.identity_of(identity)) if number > UDP else 0
 
     cpdef bint set_alias(self, int64_t flow, int port) noexcept:
         """Requests to `port` of the far side may use this connection too (RFC 5923 section 5); 0 takes it back.
@@ -716,7 +584,7 @@ cdef class ConnectionTable:
     def stats(self):
         """Live counts and totals, by name."""
         return {
-            "locals": len(self.locals_by_handle),
+            "locals": len(self.locals),
             "connections": self.connection_count,
             "datagram_flows": self.datagram_count,
             "addresses": self.peers.used,

@@ -2,10 +2,10 @@
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
+from sipcore.pools cimport sip_pool
+
 
 cdef extern from "wheel.h" nogil:
-    ctypedef struct sip_pool:
-        int64_t used
     ctypedef struct wheel_timer:
         int64_t due
         uint64_t stamp

@@ -15,14 +15,13 @@ cimport cython
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
+from sipcore.pools cimport pool_free, pool_octets, pool_row_checked
+
 
 cdef extern from "wheel.h" nogil:
     enum:
         WHEEL_DUE
         WHEEL_LIST_BITS
-    void *pool_row_checked(const sip_pool *pool, int64_t index)
-    void pool_free(sip_pool *pool)
-    size_t pool_octets(const sip_pool *pool)
     int wheel_init(sip_wheel *wheel, int64_t elapsed)
     int32_t wheel_start(sip_wheel *wheel, int64_t due, uint64_t tag)
     void wheel_stop(sip_wheel *wheel, wheel_timer *timer, int32_t index)
