@@ -45,8 +45,10 @@ class UserAgent:
 
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
-    (stream connections by remote address), `on_decision` (hears each Decision).
-    `methods` and `allow` say what is handled.
+    (stream connections by remote address), `on_decision` (hears each Decision),
+    `tls_context` (what TLS connections from here trust and show; None: the
+    host's authorities), `limits` of connections from here, `identity` (the From
+    URI).  `methods` and `allow` say what is handled.
     """
 
     def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
@@ -65,6 +67,8 @@ class UserAgent:
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
+        self.tls_context: ssl_module.SSLContext | None = None
+        self.limits: StreamLimits | None = None
         self.identity = ""
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
@@ -525,17 +529,15 @@ class UserAgent:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs: no call, no request of ours, no handler."""
-        return not (self.calls or self.live or self._tasks)
+        """Nothing runs: no call, no request of ours, no handler but one that closes the stack."""
+        return not (self.calls or self.live or self._tasks - {self.stack.closer})
 
     def drop(self) -> None:
         """Let go of everything at once."""
         for transaction in tuple(self.live):
             transaction.abandon(TransportError("the stack is closed"))
-        current = asyncio.current_task()
-        for task in tuple(self._tasks):
-            if task is not current:
-                task.cancel()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
         for call in tuple(self.calls):
             call.finish("the stack was closed")
         self.connector.close()
