@@ -126,6 +126,7 @@ class Stack:
         self.driver.engine.flush()
         for user_agent in agents:
             user_agent.drop()
+        self.env.disconnect_all(self.driver)
         self.driver.close()
 
     async def __aenter__(self) -> Stack:
