@@ -517,6 +517,7 @@ class UserAgent:
     async def close(self, *, timeout: float = 32.0) -> None:
         """End this user agent alone: calls are hung up, running requests end, addresses are freed."""
         self.closing = True
+        await asyncio.sleep(0)  # an eagerly started handler is still inside its batch
         await self._drain(timeout)
         self.drop()
 
