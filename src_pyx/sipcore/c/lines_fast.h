@@ -48,22 +48,24 @@ TARGET ALWAYS_INLINE int LINES(fast_line)(const char *octets, size_t start, size
 TARGET static size_t LINES(fast_ends)(const char *octets, size_t size, uint16_t *ends, size_t room)
 {
     uint64_t cr, lf, blank, cr_before = 0, lf_before = 0;
-    size_t at = 0, count = 0, shift;
+    size_t at, count = 0, shift;
 
-    for (;;) {
-        shift = at + 64 > size ? at + 64 - size : 0;
-        if (shift >= 64 || count + 64 > room)
-            return 0;
-        SIMD(masks_of_64)(octets + at - shift, &cr, &lf);
-        cr >>= shift;
-        lf >>= shift;
+    for (at = 0; at < size; at += 64) {
+        if (__builtin_expect(at + 64 <= size, 1)) {
+            SIMD(masks_of_64)(octets + at, &cr, &lf);
+        } else {
+            shift = at + 64 - size;
+            SIMD(masks_of_64)(octets + at - shift, &cr, &lf);
+            cr >>= shift;
+            lf >>= shift;
+        }
         /* An LF two octets after an LF ends the head: between them stands the CR that is checked below. */
         blank = lf & (lf << 2 | lf_before >> 62);
         if (blank) {
             lf &= blank ^ (blank - 1);
             cr &= blank ^ (blank - 1);
         }
-        if (lf != (cr << 1 | cr_before >> 63))
+        if (lf != (cr << 1 | cr_before >> 63) || count + 64 > room)
             return 0;
         lf_before = lf;
         cr_before = cr;
@@ -73,8 +75,8 @@ TARGET static size_t LINES(fast_ends)(const char *octets, size_t size, uint16_t 
         }
         if (blank)
             return count;
-        at += 64;
     }
+    return 0;
 }
 
 /* Index all lines; as index_lines, but NULL for anything unusual too. *start_end: where the start line's CR is. */
@@ -84,7 +86,8 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     uint16_t ends[FAST_LINES + 64], first[SIP_FIRST_COUNT] = {0};
     uint64_t present[2] = {0, 0};
     size_t count, i, start, line = 0;
-    int id, is_folded;
+    char next;
+    int id, fold;
 
     count = size < 64 ? 0 : LINES(fast_ends)(octets, size, ends, FAST_LINES + 64);
     if (count < 2 || count > room || count > limits->line_count || limits->name_size < 16)
@@ -92,17 +95,17 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     *start_end = ends[0] - 1u;
     for (i = 1; i < count - 1; i++) {
         start = ends[i - 1] + 1u;
-        is_folded = octets[ends[i] + 1] == ' ' || octets[ends[i] + 1] == '\t';
-        while (octets[ends[i] + 1] == ' ' || octets[ends[i] + 1] == '\t')
+        fold = 0;
+        for (next = octets[ends[i] + 1]; __builtin_expect(next == ' ' || next == '\t', 0); next = octets[ends[i] + 1]) {
+            fold = (int)SIP_FOLDED;
             i++;
+        }
         if (start + 16 > size || ends[i] - 1u - start > limits->line_size)
             return NULL;
         id = LINES(fast_line)(octets, start, ends[i] - 1u, limits, lines + line);
         if (id < 0)
             return NULL;
-        if (is_folded)
-            lines[line].id |= SIP_FOLDED;
-        line++;
+        lines[line++].id = (uint8_t)(id | fold);
         present[id >> 6] |= 1ull << (id & 63);
         if (id < SIP_FIRST_COUNT) {
             if (!first[id])
