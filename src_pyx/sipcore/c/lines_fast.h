@@ -4,16 +4,6 @@
  * Anything unusual (a fault, a limit, a name of more than 15 octets that is unknown, no end of the head) is left to
  * index_lines, which is slower and says exactly what is wrong. */
 
-/* Number of the header whose name is p[0..size), at least 16 octets being readable; -1 if it is no token. */
-TARGET ALWAYS_INLINE int LINES(fast_id)(const char *p, unsigned size)
-{
-    unsigned spelling = sip_header_slots[spelling_slot(p, size)];
-
-    if (sip_spelling_size[spelling] == size && SIMD(is_name_of_16)(p, size, sip_spelling_text[spelling]))
-        return sip_spelling_header[spelling];
-    return sip_is_token(p, size) ? SIP_OTHER : -1;
-}
-
 /* The header at octets + start whose last line end is at octets + stop: the line and its number, or -1 for anything
  * unusual.  At least 16 octets from start on are readable. */
 TARGET ALWAYS_INLINE int LINES(fast_line)(const char *octets, size_t start, size_t stop, const sip_limits *limits,
@@ -26,7 +16,7 @@ TARGET ALWAYS_INLINE int LINES(fast_line)(const char *octets, size_t start, size
 
     if (size - 1 >= 15)
         return index_long_name(octets, start, stop, limits, line);
-    id = LINES(fast_id)(p, size);
+    id = short_id(p, size);
     if (id < 0)
         return index_long_name(octets, start, stop, limits, line);
     value = p + size + 1;
