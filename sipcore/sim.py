@@ -19,7 +19,7 @@ import asyncio
 import random
 import selectors
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -89,6 +89,10 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as when the process was stopped (FAULTS 52)."""
+        self._virtual.now += seconds
 
     def limit(self, seconds: float) -> None:
         """Fail with SimulationStuck when more virtual time than this has passed since the start."""
@@ -291,6 +295,9 @@ class SimEnv:
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:
         self.connections.end(driver, flow, reason)
+
+    def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
+        self.connections.end_all(driver, locals)
 
     def _attach(
         self,

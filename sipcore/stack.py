@@ -49,6 +49,7 @@ class Stack:
         self.driver = LoopDriver(env)
         self.engine: Engine = self.driver.engine
         self.closed = False
+        self.closer: asyncio.Task[Any] | None = None
         self.user_agents: set[UserAgent] = set()
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.ua = self.user_agent()
@@ -114,6 +115,8 @@ class Stack:
         `timeout` seconds long; then everything is let go.  Closing twice is harmless."""
         if self.closed:
             return
+        self.closer = asyncio.current_task()
+        await asyncio.sleep(0)  # an eagerly started handler is still inside its batch
         agents = tuple(self.user_agents)
         for user_agent in agents:
             user_agent.closing = True
@@ -124,6 +127,7 @@ class Stack:
         self.driver.engine.flush()
         for user_agent in agents:
             user_agent.drop()
+        self.env.disconnect_all(self.driver)
         self.driver.close()
 
     async def __aenter__(self) -> Stack:

@@ -45,8 +45,10 @@ class UserAgent:
 
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
-    (stream connections by remote address), `on_decision` (hears each Decision).
-    `methods` and `allow` say what is handled.
+    (stream connections by remote address), `on_decision` (hears each Decision),
+    `tls_context` (what TLS connections from here trust and show; None: the
+    host's authorities), `limits` of connections from here, `identity` (the From
+    URI).  `methods` and `allow` say what is handled.
     """
 
     def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
@@ -65,6 +67,8 @@ class UserAgent:
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
+        self.tls_context: ssl_module.SSLContext | None = None
+        self.limits: StreamLimits | None = None
         self.identity = ""
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
@@ -80,7 +84,6 @@ class UserAgent:
         self._every: tuple[Handler, bool] | None = None
         self._on_invite: CallHandler | None = None
         self._on_cancel: Callable[[Request], None] | None = None
-        self._on_ack_timeout: Callable[[Request], None] | None = None
         self._send_hooks: list[SendHook] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._by_transaction: dict[int, asyncio.Task[Any] | Call] = {}
@@ -499,10 +502,9 @@ class UserAgent:
 
     def on_ack_timeout(self, request: Request) -> None:
         """Our 2xx to an INVITE was never acknowledged: the call that it made is ended (RFC 3261 section 13.3.1.4)."""
-        for call in tuple(self.calls):
-            if call.awaits_ack(request):
-                call.handle_ack_timeout()
-                return
+        call = self._dialogs.get((request.call_id or "", self.engine.to_tag(request), _from_tag(request)))
+        if call is not None:
+            call.handle_ack_timeout()
 
     def on_stray_response(self, response: Response) -> None:
         """A 2xx to an INVITE whose transaction is gone: its call acknowledges it again, or ends the fork."""
@@ -515,6 +517,7 @@ class UserAgent:
     async def close(self, *, timeout: float = 32.0) -> None:
         """End this user agent alone: calls are hung up, running requests end, addresses are freed."""
         self.closing = True
+        await asyncio.sleep(0)  # an eagerly started handler is still inside its batch
         await self._drain(timeout)
         self.drop()
 
@@ -525,22 +528,22 @@ class UserAgent:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs: no call, no request of ours, no handler."""
-        return not (self.calls or self.live or self._tasks)
+        """Nothing runs: no call, no request of ours, no handler but one that closes the stack."""
+        return not (self.calls or self.live or self._tasks - {self.stack.closer})
 
     def drop(self) -> None:
         """Let go of everything at once."""
         for transaction in tuple(self.live):
             transaction.abandon(TransportError("the stack is closed"))
-        current = asyncio.current_task()
-        for task in tuple(self._tasks):
-            if task is not current:
-                task.cancel()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
         for call in tuple(self.calls):
             call.finish("the stack was closed")
         self.connector.close()
         for listener in self.listeners:
             listener.close()
+        spoken_for = {listener.local for listener in self.listeners} | self.connector.locals()
+        self.env.disconnect_all(self.driver, spoken_for)
         self.listeners.clear()
         self.engine.remove_user_agent(self.id)
         self.stack.user_agents.discard(self)

@@ -1,4 +1,4 @@
-"""The torture messages as a user agent server meets them: each request gets one of the answers that its manifest allows."""
+"""The torture messages as a user agent server meets them: each request gets an answer that the manifest allows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from kit import SERVER, parsed_response, request_octets
+
 from sipcore import sim
 from sipcore.call import IncomingCall
 from sipcore.sim import SimNetwork
