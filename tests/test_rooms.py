@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hunting",),
     ("user_agent",),
     ("stack",),
-    ("forking", "link", "registrant"),
+    ("forking", "keeper", "link", "registrant"),
     ("proxy", "routing"),
     ("registrar", "service"),
     ("device",),

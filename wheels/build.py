@@ -30,7 +30,7 @@ ROOT = HERE.parent
 BUILD = ROOT / "build"
 GLIBC = "2.17"
 SHIPPED = (".py", ".pyi", ".sip")
-OPTIMISATION = ["-O3", "-fwrapv", "-DNDEBUG"]
+OPTIMISATION = ["-O2", "-fwrapv", "-DNDEBUG"]
 COMMON_FLAGS = [*OPTIMISATION, "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 """The Debian release that carries a CPython; its headers are what is compiled against."""

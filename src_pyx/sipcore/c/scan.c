@@ -171,7 +171,8 @@ static void scan_address(const char *octets, const sip_line *line, const sip_lim
 {
     size_t at, end = (size_t)line->value_at + line->value_size;
     sip_name_addr address;
-    int bad = sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &at);
+    sip_uri uri;
+    int bad = sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &uri, &at);
 
     if (bad)
         note_fault(index, bad == SIP_CROWDED ? SIP_FAULT_PARAMETER_COUNT : fault, at);

@@ -43,6 +43,37 @@ int sip_is_safe(const char *text, size_t size)
     return !bad;
 }
 
+/* Whether one of the eight octets is CR, LF or NUL. */
+static inline uint64_t has_unsafe(uint64_t word)
+{
+    uint64_t cr = word ^ '\r' * EACH_OCTET, lf = word ^ '\n' * EACH_OCTET;
+
+    return (((word - EACH_OCTET) & ~word) | ((cr - EACH_OCTET) & ~cr) | ((lf - EACH_OCTET) & ~lf)) & 0x80 * EACH_OCTET;
+}
+
+static inline uint64_t copy_word(char *out, const char *text)
+{
+    uint64_t word;
+
+    memcpy(&word, text, 8);
+    memcpy(out, &word, 8);
+    return has_unsafe(word);
+}
+
+int sip_copy_safe(char *out, const char *text, size_t size)
+{
+    uint64_t bad = 0;
+    size_t i;
+
+    if (size < 8) {
+        memcpy(out, text, size);
+        return sip_is_safe(text, size);
+    }
+    for (i = 0; i + 8 < size; i += 8)
+        bad |= copy_word(out + i, text + i);
+    return !(bad | copy_word(out + size - 8, text + size - 8));
+}
+
 int sip_is_token(const char *text, size_t size)
 {
     return size && skip_class(text, text + size, CHAR_TOKEN) == text + size;
@@ -68,13 +99,13 @@ static inline const char *skip_plain_parameter(const char *text, const char *p, 
 
     if (p == end || *p != ';')
         return NULL;
-    p = skip_class(name, end, CHAR_TOKEN);
+    p = value = skip_class(name, end, CHAR_TOKEN);
     parameter->name = span_of(text, name, p);
     parameter->has_value = p < end && *p == '=';
-    value = p + parameter->has_value;
-    p = parameter->has_value ? skip_class(value, end, CHAR_VALUE) : p;
+    if (parameter->has_value)
+        p = skip_class(++value, end, CHAR_VALUE);
     parameter->value = span_of(text, value, p);
-    if (value == name || (parameter->has_value && p == value))
+    if (!parameter->name.size || parameter->has_value == (p == value))
         return NULL;
     return p == end || *p == ';' || *p == ',' ? p : NULL;
 }
@@ -253,6 +284,19 @@ static inline const char *parse_plain_uri(const char *text, const char *p, const
     return p;
 }
 
+/* The same with its scheme in front, which is sip. */
+static inline const char *begin_plain_uri(const char *text, const char *p, const char *end, sip_uri *uri)
+{
+    memset(uri, 0, sizeof *uri);
+    uri->port = -1;
+    if (!BEGINS(p, end, "sip:"))
+        return NULL;
+    uri->flags = SIP_URI_IS_SIP;
+    uri->scheme = span_of(text, p, p + 3);
+    uri->opaque = span_of(text, p + 4, end);
+    return parse_plain_uri(text, p + 4, end, uri);
+}
+
 static int parse_sip_uri(const char *text, const char *p, const char *end, sip_uri *uri, const char **stop)
 {
     const char *at_sign = memchr(p, '@', (size_t)(end - p));
@@ -260,9 +304,6 @@ static int parse_sip_uri(const char *text, const char *p, const char *end, sip_u
     int is_ipv6;
 
     *stop = p;
-    memset(&uri->user, 0, sizeof uri->user);
-    uri->flags &= SIP_URI_IS_SIP | SIP_URI_IS_SIPS;
-    uri->port = -1;
     if (at_sign && !(p = parse_user(text, p, at_sign, uri)))
         return -1;
     *stop = p;
@@ -314,17 +355,14 @@ int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t
     size_t scheme_size;
     int result;
 
+    *at = from;
+    if (to > SIP_HEAD_MAX || from >= to)
+        return -1;
+    if (begin_plain_uri(text, start, end, uri) == end)
+        return 0;
     memset(uri, 0, sizeof *uri);
     uri->port = -1;
-    *at = from;
-    if (BEGINS(start, end, "sip:") && to <= SIP_HEAD_MAX) {
-        uri->flags = SIP_URI_IS_SIP;
-        uri->scheme = span_of(text, start, start + 3);
-        uri->opaque = span_of(text, start + 4, end);
-        if (parse_plain_uri(text, start + 4, end, uri) == end)
-            return 0;
-    }
-    if (to > SIP_HEAD_MAX || from >= to || !is_char((unsigned char)*p, CHAR_ALPHA))
+    if (!is_char((unsigned char)*p, CHAR_ALPHA))
         return -1;
     while (p < end && (*p == '+' || (is_char((unsigned char)*p, CHAR_HOST) && *p != '_')))
         p++;
@@ -376,21 +414,18 @@ static int parse_address_parameters(const char *text, const char *p, const char 
 }
 
 static int parse_bracketed(const char *text, const char *p, const char *end, uint32_t limit,
-                           sip_name_addr *address, size_t *at)
+                           sip_name_addr *address, sip_uri *uri, size_t *at)
 {
-    const char *close = NULL;
-    sip_uri uri;
+    const char *close = begin_plain_uri(text, p + 1, end, uri);
 
-    if (BEGINS(p, end, "<sip:")) {
-        uri.user.size = 0;
-        uri.flags = 0;
-        close = parse_plain_uri(text, p + 5, end, &uri);
-        if (close && (close == end || *close != '>'))
-            close = NULL;
-    }
     *at = (size_t)(p - text);
-    if (!close && (!(close = memchr(p, '>', (size_t)(end - p))) || sip_parse_uri(text, (size_t)(p + 1 - text), (size_t)(close - text), &uri, at)))
-        return -1;
+    if (!close || close == end || *close != '>') {
+        close = memchr(p, '>', (size_t)(end - p));
+        if (!close || sip_parse_uri(text, (size_t)(p + 1 - text), (size_t)(close - text), uri, at))
+            return -1;
+    } else {
+        uri->opaque.size = (uint16_t)(close - text - uri->opaque.at);
+    }
     address->flags |= SIP_ADDRESS_BRACKETS;
     address->uri = span_of(text, p + 1, close);
     address->value.size = (uint16_t)(close + 1 - text - address->value.at);
@@ -399,14 +434,13 @@ static int parse_bracketed(const char *text, const char *p, const char *end, uin
 
 /* addr-spec: a URI with a comma, question mark or semicolon needs brackets (RFC 3261 section 20). */
 static int parse_bare(const char *text, const char *p, const char *end, uint32_t limit,
-                      sip_name_addr *address, size_t *at)
+                      sip_name_addr *address, sip_uri *uri, size_t *at)
 {
     const char *from = p;
-    sip_uri uri;
 
     while (p < end && *p != ';' && *p != ',' && !is_white((unsigned char)*p))
         p++;
-    if (sip_parse_uri(text, (size_t)(from - text), (size_t)(p - text), &uri, at))
+    if (sip_parse_uri(text, (size_t)(from - text), (size_t)(p - text), uri, at))
         return -1;
     address->uri = span_of(text, from, p);
     *at = (size_t)(from - text);
@@ -416,7 +450,8 @@ static int parse_bare(const char *text, const char *p, const char *end, uint32_t
     return parse_address_parameters(text, skip_white(p, end), end, limit, address, at);
 }
 
-int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_name_addr *address, size_t *at)
+int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_name_addr *address,
+                      sip_uri *uri, size_t *at)
 {
     const char *end = text + to, *p, *start;
 
@@ -429,7 +464,7 @@ int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, 
     if (p == end)
         return -1;
     if (*p == '<')
-        return parse_bracketed(text, p, end, limit, address, at);
+        return parse_bracketed(text, p, end, limit, address, uri, at);
     if (*p == '"') {
         p = skip_quoted(p, end);
         if (!p)
@@ -438,14 +473,14 @@ int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, 
         address->display_name = span_of(text, start, p);
         p = skip_white(p, end);
         *at = (size_t)(p - text);
-        return p < end && *p == '<' ? parse_bracketed(text, p, end, limit, address, at) : -1;
+        return p < end && *p == '<' ? parse_bracketed(text, p, end, limit, address, uri, at) : -1;
     }
     p = skip_class(p, end, CHAR_DISPLAY);
     if (p < end && *p == '<') {
         address->display_name = span_of(text, start, trim_end(start, p));
-        return parse_bracketed(text, p, end, limit, address, at);
+        return parse_bracketed(text, p, end, limit, address, uri, at);
     }
-    return parse_bare(text, start, end, limit, address, at);
+    return parse_bare(text, start, end, limit, address, uri, at);
 }
 
 /* ---- Via */
@@ -463,7 +498,7 @@ static const char *parse_sent_protocol(const char *text, const char *p, const ch
 
     if (BEGINS(p, end, "SIP/2.0/")) {
         via->version = span_of(text, p + 4, p + 7);
-        p += 8;
+        p = skip_white(p + 8, end);
     } else {
         p = skip_class(p, end, CHAR_TOKEN);
         if (p == from || !(p = skip_slash(p, end)))
