@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("call",),
     ("user_agent",),
     ("stack",),
-    ("forking", "link", "registrant"),
+    ("forking", "keeper", "link", "registrant"),
     ("proxy", "routing"),
     ("registrar", "service"),
     ("device",),
