@@ -20,7 +20,7 @@ from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.decisions import Decision
 from sipcore.policy.locate import AddressType, Site, Target
 from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
 SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}

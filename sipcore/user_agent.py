@@ -45,7 +45,8 @@ class UserAgent:
 
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
-    (stream connections by remote address), `on_decision` (hears each Decision).
+    (stream connections by remote address), `on_decision` (hears each Decision),
+    `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1).
     `methods` and `allow` say what is handled.
     """
 
@@ -65,6 +66,7 @@ class UserAgent:
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
+        self.pong: Callable[[int], None] | None = None
         self.identity = ""
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
@@ -480,6 +482,11 @@ class UserAgent:
         except Exception:
             logger.exception("the handler of %s failed", request.method)
             uas.reply_quietly(request, 500)
+
+    def on_pong(self, flow: int) -> None:
+        """A single CRLF came on a stream."""
+        if self.pong is not None:
+            self.pong(flow)
 
     def on_cancel(self, request: Request) -> None:
         """CANCEL of an INVITE that has no final response yet (RFC 3261 section 9.2)."""

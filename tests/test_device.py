@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -407,3 +408,42 @@ def test_a_call_survives_the_loss_of_its_connection() -> None:
 def test_a_body_to_answer_with_must_be_readable() -> None:
     with pytest.raises(ConfigError, match=r"device\.answer_body"):
         Device(configure(device='answer_body = "missing.sdp"'))
+
+
+# Keep-alive
+
+
+def test_a_connection_is_kept_alive_and_a_missing_pong_renews_it() -> None:
+    """SPEC B15: double CRLF; a pong once seen must go on coming."""
+    config = configure(**THROUGH_EDGE)
+    service = replace(config.services[0], keep_alive_enable=True, keep_alive_expires=15)
+    config = replace(config, services=(service,))
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        await asyncio.sleep(100)
+        keeper = device.sp[1].keeper
+        assert keeper is not None
+        assert keeper.sent == 6
+        link = device.sp[1].links["outbound"]
+        assert link.opened == 1
+        provider.network.link(EDGE_HOST, DEVICE_HOST).cut = True
+        await until(lambda: not link.is_up, 60)
+        assert "no pong within 10s" in device.sp[1].status
+
+    play(config, story)
+
+
+def test_datagrams_are_kept_alive_where_register_goes() -> None:
+    """SPEC B15."""
+    config = configure()
+    service = replace(config.services[0], keep_alive_enable=True, keep_alive_message_type="options")
+    config = replace(config, services=(service,))
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        asked = provider.home.engine.stats()["requests"]
+        await asyncio.sleep(46)
+        assert provider.home.engine.stats()["requests"] >= asked + 3
+
+    play(config, story)
