@@ -1,6 +1,6 @@
-"""A server on the bare engine, for load measurements: one UDP socket, plain Python handlers, no Stack.
+"""A server for load measurements: one UDP socket, plain Python handlers, on the bare engine or on a Stack.
 
-    python benches/serve.py --port 5971 [--stateless] [--asyncio]
+    python benches/serve.py --port 5971 [--stack] [--stateless] [--asyncio]
 
 Answers OPTIONS 200 (with --stateless: without a transaction), REGISTER 200
 with the Contact it came with, INVITE 200 with a session description, BYE 200.
@@ -20,6 +20,7 @@ import sys
 from sipcore._batch import DatagramSocket
 from sipcore._engine import Engine
 from sipcore._message import Request, Response
+from sipcore.stack import Stack
 
 SDP = (
     b"v=0\r\no=serve 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40002 RTP/AVP 0\r\n"
@@ -37,11 +38,17 @@ class Answers:
     def on_request(self, request: Request) -> None:
         method = request.method
         if method == "INVITE":
-            request.reply(200, headers=self.answer, body=SDP)
+            self.invite(request)
         elif method == "REGISTER":
-            request.reply(200, headers=[("Contact", request["Contact"]), ("Expires", "3600")])
+            self.register(request)
         elif method != "ACK":
             request.reply(200)
+
+    def invite(self, request: Request) -> None:
+        request.reply(200, headers=self.answer, body=SDP)
+
+    def register(self, request: Request) -> None:
+        request.reply(200, headers=[("Contact", request["Contact"]), ("Expires", "3600")])
 
     def on_cancel(self, request: Request) -> None:
         request.reply(487)
@@ -77,20 +84,43 @@ class Server:
         self.loop.call_later(0.05, self.ring)
 
 
-async def serve(port: int, *, stateless: bool) -> dict[str, int]:
+def yes(request: Request) -> None:
+    request.reply(200)
+
+
+def nothing(request: Request) -> None:
+    pass
+
+
+async def stack_engine(port: int, *, stateless: bool) -> Engine:
+    """The same answers from the handlers of a Stack."""
+    stack = Stack()
+    answers = Answers(port, stateless=stateless)
+    stack.on("OPTIONS", yes, stateless=stateless)
+    for method, handler in (("INVITE", answers.invite), ("REGISTER", answers.register), ("BYE", yes), ("ACK", nothing)):
+        stack.on(method, handler)
+    await stack.listen("udp", f"127.0.0.1:{port}")
+    return stack.engine
+
+
+async def serve(port: int, *, stateless: bool, on_stack: bool) -> dict[str, int]:
     loop = asyncio.get_running_loop()
-    server = Server(loop, port, stateless=stateless)
+    if on_stack:
+        engine = await stack_engine(port, stateless=stateless)
+    else:
+        engine = Server(loop, port, stateless=stateless).engine
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
     await over.wait()
-    return server.engine.stats()
+    return engine.stats()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--stateless", action="store_true", help="OPTIONS without transactions")
+    parser.add_argument("--stack", action="store_true", help="on a Stack in place of the bare engine")
     parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
     arguments = parser.parse_args()
     if arguments.asyncio:
@@ -99,7 +129,7 @@ def main() -> int:
         import uvloop  # noqa: PLC0415
 
         runner = uvloop.run
-    print(json.dumps(runner(serve(arguments.port, stateless=arguments.stateless))))
+    print(json.dumps(runner(serve(arguments.port, stateless=arguments.stateless, on_stack=arguments.stack))))
     return 0
 
 

@@ -152,3 +152,9 @@ def serialize_response(
     body: bytes = b"",
 ) -> bytes:
     """The octets of `build_response`, not parsed again: also for a request that `parse` refused."""
+
+def instruction_sets() -> list[str]:
+    """What this machine can index header lines with, best first; the best is used."""
+
+def use_instruction_set(name: str) -> None:
+    """Choose one of `instruction_sets` for `parse`; the result is the same with each.  UsageError for another."""

@@ -28,8 +28,6 @@ class Connector:
         self._shared: dict[ConnectionKey, int] = {}
         self._opening: dict[ConnectionKey, asyncio.Task[int]] = {}
         self._locals: dict[tuple[str, str], int] = {}
-        self.ssl: ssl_module.SSLContext | None = None
-        self.limits: StreamLimits | None = None
 
     def find(self, key: ConnectionKey) -> int:
         """The flow of a live shared connection, or 0."""
@@ -71,9 +69,9 @@ class Connector:
             local=self._local(transport, host),
             bind=bind,
             server_name=server_name,
-            ssl=ssl or self.ssl,
+            ssl=ssl or user_agent.tls_context,
             on_lost=on_lost,
-            limits=limits or self.limits,
+            limits=limits or user_agent.limits,
         )
 
     def close(self) -> None:

@@ -104,11 +104,13 @@ class DigestInput:
 
 @dataclass(slots=True, repr=False)
 class _Session:
-    """What is known of one realm: the challenge last answered, its cnonce and how often its nonce was used."""
+    """What is kept of the challenge that a realm was last answered, and how often its nonce was used."""
 
-    challenge: Challenge
     nonce: str
     cnonce: str
+    algorithm: str | None
+    qop: str | None
+    opaque: str | None
     count: int = 0
 
 
@@ -136,9 +138,9 @@ class DigestClient:
         self._password = password
         self._random = random
         self._allowed = frozenset(allowed_realms)
-        self._learnt: set[str] = set()
+        self._learnt: tuple[str, ...] = ()
         self._strongest: dict[str, int] = {}
-        self._sessions: OrderedDict[tuple[int, str], _Session] = OrderedDict()
+        self._sessions: dict[tuple[int, str], _Session] = {}
 
     def __repr__(self) -> str:
         return f"DigestClient({self.user_name!r})"
@@ -157,7 +159,7 @@ class DigestClient:
                 raise DigestRefused(f"realm {realm!r} was never seen outside a dialog")
             if len(self._learnt) >= MAXIMUM_REALMS:
                 raise DigestRefused(f"realm {realm!r} is one more than {MAXIMUM_REALMS}")
-            self._learnt.add(realm)
+            self._learnt = (*self._learnt, realm)
 
     def choose(self, challenges: Sequence[Challenge]) -> Challenge:
         """The strongest usable challenge of one realm; never a weaker hash than it offered before (SPEC B7)."""
@@ -170,8 +172,8 @@ class DigestClient:
         floor = self._strongest.get(realm, 0)
         if strength == 0 < floor:
             raise DigestRefused(f"realm {realm!r} offered SHA-256 before and now MD5 alone")
-        if realm in self._strongest or len(self._strongest) < MAXIMUM_REALMS:
-            self._strongest[realm] = max(strength, floor)
+        if strength > floor and (realm in self._strongest or len(self._strongest) < MAXIMUM_REALMS):
+            self._strongest[realm] = strength
         return best
 
     def start_session(self, status_code: int, challenge: Challenge) -> None:
@@ -179,9 +181,11 @@ class DigestClient:
         key = (status_code, challenge.realm or "")
         cnonce = f"{self._random.getrandbits(96):024x}"
         self._sessions.pop(key, None)
-        self._sessions[key] = _Session(challenge, challenge.nonce or "", cnonce)
+        self._sessions[key] = _Session(
+            challenge.nonce or "", cnonce, challenge.algorithm, _choose_qop(challenge), challenge.opaque
+        )
         if len(self._sessions) > 2 * MAXIMUM_REALMS:
-            self._sessions.popitem(last=False)
+            del self._sessions[next(iter(self._sessions))]
 
     def nonce_in_use(self, status_code: int, realm: str) -> str | None:
         session = self._sessions.get((status_code, realm))
@@ -195,15 +199,22 @@ class DigestClient:
         """The header that answers the realm `key` = (401 or 407, realm), its nonce count risen by one."""
         session = self._sessions[key]
         session.count += 1
-        challenge = session.challenge
-        qop = _choose_qop(challenge)
         asked = DigestInput(
-            challenge.algorithm, session.nonce, method, uri, body, qop, f"{session.count:08x}", session.cnonce
+            algorithm=session.algorithm,
+            nonce=session.nonce,
+            method=method,
+            uri=uri,
+            body=body,
+            qop=session.qop,
+            nonce_count=f"{session.count:08x}",
+            cnonce=session.cnonce,
         )
-        algorithm = algorithm_name(challenge.algorithm)[0]
+        algorithm = algorithm_name(session.algorithm)[0]
         password = self._password if isinstance(self._password, str) else self._password.reveal()
         response = asked.response(make_ha1(algorithm, self.user_name, key[1], password))
-        return PLACES[key[0]][1], format_credentials(_client_credentials(self.user_name, challenge, asked, response))
+        return PLACES[key[0]][1], format_credentials(
+            _client_credentials(self.user_name, key[1], asked, response, session.opaque)
+        )
 
     def use_next_nonce(self, status_code: int, nonce: str) -> None:
         """The server named the nonce to use next (RFC 7616 section 3.5); only where one realm of that kind is known."""
@@ -232,22 +243,24 @@ def _choose_qop(challenge: Challenge) -> str | None:
     return "auth" if "auth" in challenge.qop else "auth-int"
 
 
-def _client_credentials(user_name: str, challenge: Challenge, asked: DigestInput, response: str) -> Credentials:
+def _client_credentials(
+    user_name: str, realm: str, asked: DigestInput, response: str, opaque: str | None
+) -> Credentials:
     values: list[tuple[str, str | None]] = [
         ("username", user_name),
-        ("realm", challenge.realm),
+        ("realm", realm),
         ("nonce", asked.nonce),
         ("uri", asked.uri),
         ("response", response),
     ]
-    if challenge.algorithm is not None:
-        values.append(("algorithm", challenge.algorithm))
+    if asked.algorithm is not None:
+        values.append(("algorithm", asked.algorithm))
     if asked.qop is not None:
         values += [("cnonce", asked.cnonce), ("qop", asked.qop), ("nc", asked.nonce_count)]
-    elif algorithm_name(challenge.algorithm)[1]:
+    elif algorithm_name(asked.algorithm)[1]:
         values.append(("cnonce", asked.cnonce))
-    if challenge.opaque is not None:
-        values.append(("opaque", challenge.opaque))
+    if opaque is not None:
+        values.append(("opaque", opaque))
     return Credentials.digest(values)
 
 

@@ -15,7 +15,7 @@ from sipcore.errors import LocateError
 from sipcore.policy.failover import choose_one
 from sipcore.policy.locate import DrawOncePerAnswer, Located, Site, Target, locate
 from sipcore.policy.questions import Answer, Failure
-from sipcore.resolver import drive
+from sipcore.resolver import STALE_SECONDS, drive
 
 MAXIMUM_SITES = 64
 
@@ -31,10 +31,14 @@ class Found:
 
 
 class Finder:
-    """Finds sites for one service and remembers them for the time that DNS gave."""
+    """Finds sites for one service and remembers them for the time that DNS gave.
 
-    def __init__(self, env: Env) -> None:
+    `serve_stale` bounds how long past its TTL an answer may serve while DNS is down (X_DnsServeStale, SPEC D6).
+    """
+
+    def __init__(self, env: Env, *, serve_stale: float = STALE_SECONDS) -> None:
         self._env = env
+        self._serve_stale = serve_stale
         self._draw = DrawOncePerAnswer(env.random)
         self._found: OrderedDict[Site, Found] = OrderedDict()
 
@@ -45,7 +49,7 @@ class Finder:
 
     async def find(self, site: Site) -> Found:
         """Locate `site`, asking DNS where the resolver's cache does not know.  LocateError: registration code 901."""
-        located, asked = await drive(locate(site, self._draw), self._env.resolver)
+        located, asked = await drive(locate(site, self._draw), self._env.resolver, serve_stale=self._serve_stale)
         if not located.targets:
             raise LocateError(site.host, why="no usable address", rule=located.rule)
         before = self._found.pop(site, None)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sipcore._uri import Uri
+from sipcore.connecting import ConnectionKey
 from sipcore.dialog import is_loose, route_uri
 from sipcore.errors import LocateError, TransportError
 from sipcore.outgoing import Hop, OutgoingRequest
@@ -31,6 +32,7 @@ LARGE = 1_300  # octets, RFC 3261 section 18.1.1
 
 @dataclass(frozen=True, slots=True)
 class _Found:
+    host: str
     located: Located
     asked: tuple[Answer | Failure, ...]
     valid_until: float
@@ -45,16 +47,30 @@ class Rfc3263:
         self._dead: dict[tuple[str, int, str], float] = {}
 
     def __call__(self, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
-        site = self.site(outgoing)
-        found = self._cached(site)
-        if found is None:
-            return self._locate(site, outgoing)
-        targets = self._in_order(found.located.targets)
-        hop = self._now(targets, found, outgoing)
-        return hop if hop is not None else self._connect(targets, found, outgoing)
+        site, may_switch = self.site(outgoing)
+        if outgoing.size > LARGE and may_switch:
+            return self._over_tcp(site, outgoing)
+        return self._known(site, outgoing) or self._find(site, outgoing)
 
-    def site(self, outgoing: OutgoingRequest) -> Site:
-        """What is to be found: the first loose Route, else the Request-URI (RFC 3261 section 8.1.2)."""
+    def _over_tcp(self, site: Site, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
+        """A request that is large for a datagram goes by TCP, and by UDP where TCP fails (RFC 3261 section 18.1.1)."""
+        mark = (site.host, site.port or 0, "no TCP")
+        if self._dead.get(mark, 0.0) > self._user_agent.env.now():
+            return self._known(site, outgoing) or self._find(site, outgoing)
+        by_tcp = replace(site, transport="tcp")
+
+        async def either() -> Hop:
+            try:
+                return await self._find(by_tcp, outgoing)
+            except (TransportError, LocateError):
+                self._dead[mark] = self._user_agent.env.now() + DEAD_SECONDS
+                return await self._find(site, outgoing)
+
+        return self._known(by_tcp, outgoing) or either()
+
+    def site(self, outgoing: OutgoingRequest) -> tuple[Site, bool]:
+        """What is to be found: the first loose Route, else the Request-URI (RFC 3261 section 8.1.2); and whether
+        it would be UDP only because the URI names no transport."""
         text = outgoing.request_uri
         if outgoing.routes:
             first = route_uri(outgoing.routes[0])
@@ -66,17 +82,10 @@ class Rfc3263:
         secure = uri.scheme == "sips"
         literal = literal_address(host)
         transport = self._transport(uri, secure=secure, settled=literal is not None or uri.port is not None)
-        if transport == "udp" and outgoing.size > LARGE and not uri.parameters.get("transport"):
-            transport = "tcp"
         v6 = literal is not None and ":" in literal
-        return Site(
-            host,
-            uri.port,
-            transport=transport,
-            order="rfc3263",
-            address_types=("AAAA",) if v6 else self._address_types(),
-            secure=secure,
-        )
+        types: tuple[AddressType, ...] = ("AAAA",) if v6 else self._address_types()
+        site = Site(host, uri.port, transport=transport, order="rfc3263", address_types=types, secure=secure)
+        return site, transport in (None, "udp") and not uri.parameters.get("transport")
 
     def _transport(self, uri: Uri, *, secure: bool, settled: bool) -> str | None:
         """The transport that the URI fixes, or None when NAPTR may choose (RFC 3263 section 4.1)."""
@@ -117,13 +126,20 @@ class Rfc3263:
 
     # from a target to a flow
 
-    async def _locate(self, site: Site, outgoing: OutgoingRequest) -> Hop:
-        env = self._user_agent.env
-        located, asked = await drive(locate(site, fresh_draw(env.random)), env.resolver)
-        found = _Found(located, tuple(asked), env.now() + located.ttl)
-        self._remember(site, found)
-        targets = self._in_order(located.targets)
-        return self._now(targets, found, outgoing) or await self._connect(targets, found, outgoing)
+    def _known(self, site: Site, outgoing: OutgoingRequest) -> Hop | None:
+        """The hop, if neither DNS nor a connection has to be waited for."""
+        found = self._cached(site)
+        return self._now(self._in_order(found.located.targets), found, outgoing) if found is not None else None
+
+    async def _find(self, site: Site, outgoing: OutgoingRequest) -> Hop:
+        """The hop, whatever it takes."""
+        found = self._cached(site)
+        if found is None:
+            env = self._user_agent.env
+            located, asked = await drive(locate(site, fresh_draw(env.random)), env.resolver)
+            found = _Found(site.host, located, tuple(asked), env.now() + located.ttl)
+            self._remember(site, found)
+        return await self._connect(self._in_order(found.located.targets), found, outgoing)
 
     def _now(self, targets: list[Target], found: _Found, outgoing: OutgoingRequest) -> Hop | None:
         """The hop to the first target, if that needs no connecting."""
@@ -131,7 +147,7 @@ class Rfc3263:
         if target.transport == "udp":
             flow = self._user_agent.datagram_flow(target.address, target.port)
         else:
-            flow = self._user_agent.connector.find(_connection(target))
+            flow = self._user_agent.connector.find(_connection(target, found.host))
         return self._hop(flow, targets, found, outgoing) if flow else None
 
     async def _connect(self, targets: list[Target], found: _Found, outgoing: OutgoingRequest) -> Hop:
@@ -142,7 +158,7 @@ class Rfc3263:
                 hop = self._now(left, found, outgoing)
                 if hop is not None:
                     return hop
-                flow = await self._user_agent.connector.share(_connection(left[0]))
+                flow = await self._user_agent.connector.share(_connection(left[0], found.host))
                 return self._hop(flow, left, found, outgoing)
             except TransportError:
                 self._dead[_key(left[0])] = self._user_agent.env.now() + DEAD_SECONDS
@@ -177,6 +193,7 @@ def _key(target: Target) -> tuple[str, int, str]:
     return target.address, target.port, target.transport
 
 
-def _connection(target: Target) -> tuple[str, str, int, str]:
-    name = target.host_name if target.transport in ("tls", "wss") else ""
+def _connection(target: Target, host: str) -> ConnectionKey:
+    """What a connection is shared by; TLS is verified for the name that was looked for (RFC 5922 section 4)."""
+    name = host.strip("[]") if target.transport in ("tls", "wss") else ""
     return target.transport, target.address, target.port, name

@@ -55,11 +55,16 @@ class RememberingResolver(Protocol):
 
 
 async def drive(
-    generator: Generator[Asked, Told, Result], resolver: Resolver, *, limit: float = LOOKUP_SECONDS
+    generator: Generator[Asked, Told, Result],
+    resolver: Resolver,
+    *,
+    limit: float = LOOKUP_SECONDS,
+    serve_stale: float = STALE_SECONDS,
 ) -> tuple[Result, tuple[Answer | Failure, ...]]:
     """Run a policy generator to its end, within `limit` seconds of waiting in all (SPEC D6).
 
-    Returns its result and everything that was asked, in order.  A LocateError that
+    An answer more than `serve_stale` seconds past its TTL counts as none.  Returns
+    the generator's result and everything that was asked, in order.  A LocateError that
     the generator raises carries the same in its `asked`.
     """
     asked: list[Answer | Failure] = []
@@ -67,7 +72,7 @@ async def drive(
     try:
         wanted = next(generator)
         while True:
-            told = await _ask_all(resolver, wanted, deadline)
+            told = tuple(_check_age(one, serve_stale) for one in await _ask_all(resolver, wanted, deadline))
             asked.extend(told)
             wanted = _advance(generator, wanted, told)
     except StopIteration as end:
@@ -85,6 +90,12 @@ def _advance(generator: Generator[Asked, Told, Result], wanted: Asked, told: tup
     if isinstance(answer, Failure):
         return generator.throw(LookupFailed(answer.question, why=answer.why))
     return generator.send(answer)
+
+
+def _check_age(told: Answer | Failure, serve_stale: float) -> Answer | Failure:
+    if isinstance(told, Answer) and told.stale_for > serve_stale:
+        return Failure(told.question, f"only an answer {told.stale_for:.0f}s past its TTL is remembered")
+    return told
 
 
 async def _ask_all(resolver: Resolver, wanted: Asked, deadline: float) -> tuple[Answer | Failure, ...]:
@@ -166,7 +177,7 @@ class DnsResolver:
             return self._aged(cached, age)
         if age > cached.answer.ttl + self._serve_stale or not cached.answer.records:
             return None
-        return replace(cached.answer, ttl=STALE_TTL, age=age, stale=True)
+        return replace(cached.answer, ttl=STALE_TTL, age=age, stale=True, stale_for=age - cached.answer.ttl)
 
     def flush(self) -> None:
         """Forget every cached answer."""

@@ -86,7 +86,7 @@ class ServiceProvider:
         self._surroundings = surroundings
         self._env = surroundings.stack.env
         self._on_change = on_change
-        self._finder = Finder(self._env)
+        self._finder = Finder(self._env, serve_stale=config.profile.dns_serve_stale)
         self._router: Router | None = None
         self._digest = DigestClient(
             config.auth_user_name,

@@ -91,6 +91,10 @@ class SimLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as when the process was stopped (FAULTS 52)."""
+        self._virtual.now += seconds
+
     def limit(self, seconds: float) -> None:
         """Fail with SimulationStuck when more virtual time than this has passed since the start."""
         self._virtual.limit = START + seconds

@@ -67,7 +67,7 @@ class Network:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.counts = {"sent": 0, "lost": 0, "duplicated": 0, "delivered": 0, "undeliverable": 0}
+        self.counts = {"sent": 0, "lost": 0, "duplicated": 0, "delivered": 0, "undeliverable": 0, "connects": 0}
         self._datagrams: dict[Address, ReceiveDatagram] = {}
         self._listeners: dict[Address, AcceptStream] = {}
         self._streams: set[SimStream] = set()
@@ -184,6 +184,7 @@ class Network:
 
     async def connect_stream(self, source: Address, destination: Address, *, timeout: float) -> SimStream:
         """Open a connection; TransportError: refused at once, or timed out after `timeout` seconds."""
+        self.counts["connects"] += 1
         there, back = self._between(source[0], destination[0]), self._between(destination[0], source[0])
         if not (self.passes(source[0], destination[0]) and self.passes(destination[0], source[0])):
             await asyncio.sleep(timeout)

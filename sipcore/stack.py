@@ -49,6 +49,7 @@ class Stack:
         self.driver = LoopDriver(env)
         self.engine: Engine = self.driver.engine
         self.closed = False
+        self.closer: asyncio.Task[Any] | None = None
         self.user_agents: set[UserAgent] = set()
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.ua = self.user_agent()
@@ -114,6 +115,7 @@ class Stack:
         `timeout` seconds long; then everything is let go.  Closing twice is harmless."""
         if self.closed:
             return
+        self.closer = asyncio.current_task()
         agents = tuple(self.user_agents)
         for user_agent in agents:
             user_agent.closing = True

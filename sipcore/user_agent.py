@@ -46,8 +46,10 @@ class UserAgent:
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
     (stream connections by remote address), `on_decision` (hears each Decision),
-    `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1).
-    `methods` and `allow` say what is handled.
+    `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1),
+    `tls_context` (what TLS connections from here trust and show; None: the
+    host's authorities), `limits` of connections from here, `identity` (the From
+    URI).  `methods` and `allow` say what is handled.
     """
 
     def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
@@ -67,6 +69,8 @@ class UserAgent:
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
         self.pong: Callable[[int], None] | None = None
+        self.tls_context: ssl_module.SSLContext | None = None
+        self.limits: StreamLimits | None = None
         self.identity = ""
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
@@ -166,17 +170,21 @@ class UserAgent:
 
     def contact(self, flow: int) -> str:
         """The Contact value of requests and responses on `flow`."""
-        return f"<{self.local_contact(self.engine.flow_info(flow)[0])}>"
+        transport = self.engine.flow_info(flow)[0]
+        if not self.listeners and self.local_contact == self._local_contact:
+            return f"<{self._uri_at(self.engine.flow_sent_by(flow), transport)}>"
+        return f"<{self.local_contact(transport)}>"
 
     def _local_contact(self, transport: str) -> str:
+        """The URI of the listener of `transport`, else of the first one: where this user agent can be reached."""
         listener = self.listener_for(transport) or (self.listeners[0] if self.listeners else None)
         if listener is None:
             raise UsageError("a Contact needs a listening address")
-        sent_by = self.engine.local_sent_by(listener.local)
+        return self._uri_at(self.engine.local_sent_by(listener.local), listener.transport)
+
+    def _uri_at(self, sent_by: str, transport: str) -> str:
         user = f"{self.name}@" if self.name else ""
-        if listener.transport == "udp":
-            return f"sip:{user}{sent_by}"
-        return f"sip:{user}{sent_by};transport={listener.transport}"
+        return f"sip:{user}{sent_by}" if transport == "udp" else f"sip:{user}{sent_by};transport={transport}"
 
     # handlers
 
@@ -528,17 +536,15 @@ class UserAgent:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs: no call, no request of ours, no handler."""
-        return not (self.calls or self.live or self._tasks)
+        """Nothing runs: no call, no request of ours, no handler but one that closes the stack."""
+        return not (self.calls or self.live or self._tasks - {self.stack.closer})
 
     def drop(self) -> None:
         """Let go of everything at once."""
         for transaction in tuple(self.live):
             transaction.abandon(TransportError("the stack is closed"))
-        current = asyncio.current_task()
-        for task in tuple(self._tasks):
-            if task is not current:
-                task.cancel()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
         for call in tuple(self.calls):
             call.finish("the stack was closed")
         self.connector.close()

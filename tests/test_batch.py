@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from failing_memory import run_with_failing_memory
 
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.errors import TransportError, UsageError
@@ -472,5 +473,36 @@ def test_an_interrupted_send_goes_on(kernel: Path) -> None:
         refuse(3, errno.EINTR)
         sender.send_batch(numbered(0, 5))
         assert len(sent_now()) == 5
+        """,
+    )
+
+
+def test_memory_that_fails_costs_the_datagram_not_the_socket(tmp_path: Path) -> None:  # FAULTS 55
+    run_with_failing_memory(
+        tmp_path,
+        """
+        import socket
+        from sipcore._batch import DatagramSocket
+        from sipcore.errors import TransportError
+
+        here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        here.bind(("127.0.0.1", 0))
+        here.setblocking(False)
+        for nth in range(1, 12):
+            failing_at(nth)
+            datagrams = None
+            try:
+                datagrams = DatagramSocket(here.fileno())
+                datagrams.send_batch([(bytes(30_000), "127.0.0.1", here.getsockname()[1])] * 20)
+            except (MemoryError, TransportError):
+                pass
+            never_failing()
+            if datagrams is None:
+                continue
+            datagrams.flush()
+            while datagrams.receive():
+                pass
+            datagrams.send_batch([(b"after", "127.0.0.1", here.getsockname()[1])])
+            assert [each[0] for each in datagrams.receive()] == [b"after"]
         """,
     )

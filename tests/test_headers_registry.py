@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from header_samples import MALFORMED, WELL_FORMED
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sipcore.errors import ParseError, UsageError
@@ -85,6 +85,7 @@ def test_a_malformed_value_is_a_parse_error(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_mutated_values_are_refused_or_survive_printing(name: str, data: st.DataObject) -> None:
     """FAULTS 6 and 10: only ParseError on the way in, only UsageError on the way out, and no value changes by both."""
@@ -131,6 +132,7 @@ def test_an_unknown_header_has_no_row() -> None:
         parse_header("X-Unknown", ["a"])
 
 
+@settings(max_examples=50)
 @given(text=st.text(max_size=40))
 @example(text='"')
 def test_any_text_is_refused_or_survives_printing(text: str) -> None:

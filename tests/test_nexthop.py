@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from kit import CLIENT, stack_at
+from kit import CLIENT, SERVER, stack_at
 
 from sipcore import sim
 from sipcore.errors import LocateError
@@ -89,3 +89,51 @@ def test_a_name_that_is_not_found_is_a_locate_error() -> None:
             await client.request("OPTIONS", "sip:bob@nowhere.example.com")
 
     sim.run(main)
+
+
+@pytest.mark.parametrize(("size", "transport"), [(100, "udp"), (1_400, "tcp")])
+def test_a_request_that_is_large_for_a_datagram_goes_by_tcp(size: int, transport: str) -> None:
+    """RFC 3261 section 18.1.1."""
+
+    async def main(network: SimNetwork) -> str:
+        server, client = await stack_at(network, SERVER), await stack_at(network, CLIENT)
+        await server.listen("tcp", f"{SERVER}:5060")
+        server.on("MESSAGE", lambda request: request.reply(200))
+        transaction = client.request("MESSAGE", f"sip:{SERVER}", body=b"x" * size)
+        await transaction
+        await asyncio.gather(server.close(), client.close())
+        assert transaction.decision is not None
+        return transaction.decision.transport
+
+    assert sim.run(main) == transport
+
+
+def test_a_large_request_goes_by_udp_where_nobody_listens_on_tcp() -> None:
+    async def main(network: SimNetwork) -> tuple[list[str], int]:
+        server, client = await stack_at(network, SERVER), await stack_at(network, CLIENT)
+        server.on("MESSAGE", lambda request: request.reply(200))
+        transports = []
+        for _ in range(3):
+            transaction = client.request("MESSAGE", f"sip:{SERVER}", body=b"x" * 1_400)
+            await transaction
+            assert transaction.decision is not None
+            transports.append(transaction.decision.transport)
+        tried = network.counts["connects"]
+        await asyncio.gather(server.close(), client.close())
+        return transports, tried
+
+    assert sim.run(main) == (["udp"] * 3, 1), "that there is no TCP is remembered for a while"
+
+
+def test_a_transport_that_the_uri_names_stands_whatever_the_size() -> None:
+    async def main(network: SimNetwork) -> str:
+        server, client = await stack_at(network, SERVER), await stack_at(network, CLIENT)
+        await server.listen("tcp", f"{SERVER}:5060")
+        server.on("MESSAGE", lambda request: request.reply(200))
+        transaction = client.request("MESSAGE", f"sip:{SERVER};transport=udp", body=b"x" * 1_400)
+        await transaction
+        await asyncio.gather(server.close(), client.close())
+        assert transaction.decision is not None
+        return transaction.decision.transport
+
+    assert sim.run(main) == "udp"

@@ -469,3 +469,17 @@ async def test_spec_d6_a_whole_lookup_ends_in_its_time():
 
     with pytest.raises(LocateError, match="the time for the whole lookup was up"):
         await drive(locate(site(), DrawOncePerAnswer(random.Random(1))), Slow(), limit=0.2)
+
+
+@on_loop
+async def test_spec_d6_a_profile_may_bound_how_stale_an_answer_serves():
+    down: list[str] = []
+    script = Script(lambda question, server: "SERVFAIL" if down else FOUND)
+    resolver = script.resolver()
+    await resolver.query(A)
+    down.append("yes")
+    script.now += 60 + 100
+    located, _ = await drive(locate(site(), DrawOncePerAnswer(random.Random(1))), resolver, serve_stale=101.0)
+    assert located.targets
+    with pytest.raises(LocateError, match="100s past its TTL"):
+        await drive(locate(site(), DrawOncePerAnswer(random.Random(1))), resolver, serve_stale=99.0)

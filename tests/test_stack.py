@@ -7,10 +7,10 @@ import contextlib
 from typing import Any
 
 import pytest
-from kit import CLIENT, SERVER, parsed_response, request_octets, stack_at
+from kit import CLIENT, SERVER, parsed_response, request_octets, response_octets, stack_at
 
 from sipcore import Request, sim
-from sipcore.errors import UsageError
+from sipcore.errors import TransportError, UsageError
 from sipcore.sim import SimNetwork
 from sipcore.stack import Stack, split_address
 
@@ -107,6 +107,84 @@ def test_what_a_handler_raises_becomes_a_500_and_the_stack_goes_on(is_async: boo
         return sorted(codes)
 
     assert sim.run(main) == [200, 500]
+
+
+def test_a_handler_that_cancels_itself_ends_its_request_only() -> None:
+    """FAULTS 56."""
+
+    async def main(network: SimNetwork) -> list[int]:
+        stack = await stack_at(network, SERVER)
+
+        @stack.on("MESSAGE")
+        async def message(request: Request) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(1)
+
+        peer = network.datagram_peer(CLIENT, 5060)
+        peer.send(request_octets("MESSAGE"), (SERVER, 5060))
+        peer.send(request_octets("OPTIONS", branch="z9hG4bKx2", call_id="call-2"), (SERVER, 5060))
+        codes = [parsed_response((await peer.receive())[0]).status_code for _ in range(2)]
+        await stack.close()
+        return sorted(codes)
+
+    assert sim.run(main) == [200, 503]
+
+
+def test_an_interrupt_in_a_handler_ends_the_program_but_not_the_batch() -> None:
+    async def main(network: SimNetwork) -> None:
+        stack = await stack_at(network, SERVER)
+
+        @stack.on("MESSAGE")
+        def message(request: Request) -> None:
+            raise KeyboardInterrupt
+
+        peer = network.datagram_peer(CLIENT, 5060)
+        peer.send(request_octets("MESSAGE"), (SERVER, 5060))
+        await asyncio.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        sim.run(main)
+
+
+# the world misbehaves
+
+
+def test_a_process_that_stood_still_sends_one_retransmission_and_goes_on() -> None:
+    """FAULTS 52: 20 s without running are no reason for a burst."""
+
+    async def main(network: SimNetwork) -> tuple[int, int]:
+        client = await stack_at(network, CLIENT)
+        peer = network.datagram_peer(SERVER, 5060)
+        transaction = client.request("OPTIONS", f"sip:{SERVER}")
+        await asyncio.sleep(1)
+        before = len(peer.received)
+        assert isinstance(network.loop, sim.SimLoop)
+        network.loop.stall(20)
+        await asyncio.sleep(0.2)
+        burst = len(peer.received) - before
+        octets, source = peer.received[0]
+        peer.send(response_octets(octets, 200), source)
+        return burst, (await transaction).status_code
+
+    assert sim.run(main) == (1, 200)
+
+
+def test_requests_without_a_route_fail_as_errors_and_go_again_when_there_is_one() -> None:
+    """FAULTS 51."""
+
+    async def main(network: SimNetwork) -> int:
+        client = Stack(env=network.env(CLIENT))
+        await stack_at(network, SERVER)
+        network.unplug(CLIENT)
+        with pytest.raises(TransportError, match="no route"):
+            await client.request("OPTIONS", f"sip:{SERVER}")
+        network.plug(CLIENT)
+        response = await client.request("OPTIONS", f"sip:{SERVER}")
+        return response.status_code
+
+    assert sim.run(main) == 200
 
 
 def test_a_handler_for_everything_sees_requests_unchecked() -> None:
@@ -238,6 +316,28 @@ def test_closing_is_bounded_and_leaves_no_task() -> None:
     took, tasks = sim.run(main)
     assert took == pytest.approx(4, abs=0.1)
     assert tasks == 1
+
+
+def test_a_handler_may_close_its_own_stack() -> None:
+    async def main(network: SimNetwork) -> tuple[int, float]:
+        server = await stack_at(network, SERVER)
+        closed = asyncio.Event()
+
+        @server.on("MESSAGE")
+        async def message(request: Request) -> None:
+            request.reply(200)
+            await server.close()
+            closed.set()
+
+        peer = network.datagram_peer(CLIENT, 5060)
+        start = network.loop.time()
+        peer.send(request_octets("MESSAGE"), (SERVER, 5060))
+        await closed.wait()
+        return parsed_response((await peer.receive())[0]).status_code, network.loop.time() - start
+
+    status_code, took = sim.run(main)
+    assert status_code == 200
+    assert took < 1
 
 
 def test_closing_twice_is_harmless_and_a_closed_stack_does_nothing_more() -> None:

@@ -1,5 +1,8 @@
 """The timer wheel against a sorted list, and what it promises about order, jumps and memory."""
 
+from pathlib import Path
+
+from failing_memory import run_with_failing_memory
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -156,6 +159,36 @@ def test_a_few_long_timers_do_not_hold_the_memory_of_many_short_ones() -> None:
         wheel.take((round_ * 2 + 2) * S)
     assert len(wheel) == 20
     assert wheel.octets - empty < 100_000 * 36
+
+
+def test_memory_that_fails_costs_the_timer_not_the_wheel(tmp_path: Path) -> None:  # FAULTS 55
+    run_with_failing_memory(
+        tmp_path,
+        """
+        from sipcore._timers import TimerWheel
+
+        counts = set()
+        for nth in range(1, 12):
+            wheel, handles = None, [0] * 5_000
+            try:
+                failing_at(nth)
+                wheel = TimerWheel()
+                for tag in range(5_000):
+                    handles[tag] = wheel.start(tag * 1_000, tag)
+            except MemoryError:
+                pass
+            never_failing()
+            handles = [handle for handle in handles if handle]
+            counts.add(len(handles))
+            if wheel is not None:
+                assert len(wheel) == len(handles)
+                assert all(wheel.cancel(handle) for handle in handles[::2])
+                assert wheel.take(10**9) == list(range(len(handles)))[1::2]
+                wheel.start(2 * 10**9, 7)
+                assert wheel.take(2 * 10**9) == [7]
+        assert counts >= {0, 1_024, 2_048, 5_000}, counts
+        """,
+    )
 
 
 class WheelModel(RuleBasedStateMachine):

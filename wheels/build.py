@@ -29,7 +29,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build"
 GLIBC = "2.17"
-COMMON_FLAGS = ["-O3", "-fwrapv", "-DNDEBUG", "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
+SHIPPED = (".py", ".pyi", ".sip")
+OPTIMISATION = ["-O2", "-fwrapv", "-DNDEBUG"]
+COMMON_FLAGS = [*OPTIMISATION, "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 """The Debian release that carries a CPython; its headers are what is compiled against."""
 
@@ -139,7 +141,7 @@ def metadata(folder: Path) -> Path:
 
 def python_files() -> list[Path]:
     """What a wheel holds besides the compiled rooms."""
-    return sorted(path for path in (ROOT / "sipcore").rglob("*") if path.suffix in (".py", ".pyi", ".typed"))
+    return sorted(path for path in (ROOT / "sipcore").rglob("*") if path.suffix in SHIPPED or path.name == "py.typed")
 
 
 def build_record(target: Target, commit: str) -> str:
@@ -149,7 +151,7 @@ def build_record(target: Target, commit: str) -> str:
         f"COMMIT = {commit!r}\n"
         f"TAG = {target.tag!r}\n"
         f"COMPILER = {compiler_version()!r}\n"
-        f"FLAGS = {' '.join([*COMMON_FLAGS[:3], *target.architecture.flags, *target.macros])!r}\n"
+        f"FLAGS = {' '.join([*OPTIMISATION, *target.architecture.flags, *target.macros])!r}\n"
         f"STABLE_ABI = {target.stable_abi!r}\n"
     )
 
@@ -160,7 +162,7 @@ def compiler_version() -> str:
     return f"zig cc {told.stdout.strip()}"
 
 
-def write_wheel(target: Target, compiled: list[Path], scratch: Path, info: Path, out: Path, commit: str) -> Path:
+def write_wheel(target: Target, compiled: list[Path], scratch: Path, *, info: Path, out: Path, commit: str) -> Path:
     """Put one wheel together: Python files, compiled rooms, build record, metadata."""
     name = info.name.removesuffix(".dist-info")
     path = out / f"{name}-{target.tag}.whl"
@@ -194,7 +196,7 @@ def build_wheel(target: Target, rooms: list[Extension], info: Path, out: Path, c
         scratch = Path(temporary)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             compiled = list(pool.map(lambda room: compile_room(room, target, headers, scratch), rooms))
-        return write_wheel(target, compiled, scratch, info, out, commit)
+        return write_wheel(target, compiled, scratch, info=info, out=out, commit=commit)
 
 
 def git(*words: str) -> str:

@@ -19,8 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from build import ARCHITECTURES, BUILD, HERE, ROOT, SUITES, Architecture
 from packaging.utils import parse_wheel_filename
+
+from build import ARCHITECTURES, BUILD, HERE, ROOT, SUITES, Architecture
 
 SIZE_LIMIT = 1 << 20
 QEMU = {"aarch64": "qemu-aarch64-static", "armv7l": "qemu-arm-static"}

@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole grammar, also read by the documentation's test."""
     parser = argparse.ArgumentParser(prog="sipcore", description="A SIP device, its tools and its explanations.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_run, _add_explain, _add_resolve, _add_parse):
+    for add in (_add_demo, _add_run, _add_explain, _add_resolve, _add_parse, _add_bench):
         add(commands)
     return parser
 
@@ -113,6 +113,18 @@ def _add_resolve(commands: Commands) -> None:
 def _add_parse(commands: Commands) -> None:
     parser = _add_command(commands, "parse", "read one SIP message and print what it says")
     parser.add_argument("file", metavar="FILE", help="a file with the octets of one message, or - for stdin")
+
+
+def _add_bench(commands: Commands) -> None:
+    parser = _add_command(
+        commands,
+        "bench",
+        "measure this installation against the C yardstick that it carries",
+        "Takes about half a minute, talks to loopback only.  A figure whose run was invalid is not printed.",
+    )
+    parser.add_argument("--rounds", type=_count, default=7, metavar="N", help="rounds of each figure (default 7)")
+    parser.add_argument("--out", metavar="FILE", help="write the result as JSON, to compare with later")
+    parser.add_argument("--compare", metavar="FILE", help="show each ratio beside that of an earlier --out")
 
 
 def _seconds(text: str) -> float:

@@ -4,6 +4,11 @@
 `registry`; each family's own `parse_` and `format_` functions can be used alone.
 Values are frozen.  Malformed text is a ParseError with the offset in the value;
 a value that cannot be written is a UsageError.  Does not know messages.
+
+Reading is wider than the RFCs' grammar in these places, writing never is:
+unquoted parameter values may hold any visible character but the delimiters; a
+repeated parameter counts the first time (not in credentials, where it is an
+error); Privacy may use commas; several challenges may share a field.
 """
 
 from sipcore._fields import Address, CSeq, Via

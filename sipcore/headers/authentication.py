@@ -12,10 +12,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sipcore.errors import UsageError
-from sipcore.headers.grammar import MAX_PARAMETERS, MAX_VALUES, TOKEN, Cursor, check_token, parse_whole, quote
-from sipcore.headers.parameters import NO_PARAMETERS, Parameter, Parameters, read_parameter
+from sipcore.headers.grammar import (
+    MAX_PARAMETERS,
+    MAX_VALUES,
+    QUOTED_STRING,
+    TOKEN,
+    Cursor,
+    check_token,
+    parse_whole,
+    quote,
+    unescape,
+)
+from sipcore.headers.parameters import BARE_VALUE, NO_PARAMETERS, Parameter, Parameters
 
 TOKEN68 = re.compile(r"([A-Za-z0-9\-._~+/]++=*+)[ \t]*+(?=,|$)")
+SWS = r"[ \t\r\n]*+"
+# Name, then the value: quoted without and with quoted-pairs, or bare; then a comma that another parameter follows.
+AUTHENTICATION_PARAMETER = re.compile(
+    rf"({TOKEN.pattern}){SWS}={SWS}"
+    rf'(?:"([^"\\]*+)"|{QUOTED_STRING.pattern}|({BARE_VALUE.pattern}))'
+    rf"({SWS},{SWS}(?={TOKEN.pattern}{SWS}=))?+",
+    re.DOTALL,
+)
+PLAIN = re.compile(r'[^"\\\x00\r\n]*+')
 NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 
 # RFC 7616 sections 3.3 and 3.4: always quoted, and not quoted where the value is a token.
@@ -183,36 +202,24 @@ def read_scheme(cursor: Cursor) -> tuple[str, Parameters, str]:
 
 
 def read_authentication_parameters(cursor: Cursor) -> Parameters:
-    """`auth-param *(COMMA auth-param)`; stops before a comma that a new scheme follows.
+    """`auth-param *(COMMA auth-param)`; stops before a comma that no further parameter follows.
 
     A repeated name is an error: two elements could each believe another one.
     """
-    items = [read_authentication_parameter(cursor)]
-    seen = {items[0].name.lower()}
-    while True:
-        before_comma = cursor.at
-        if not cursor.accept(",") or starts_a_scheme(cursor):
-            cursor.at = before_comma
-            return Parameters(tuple(items))
-        item = read_authentication_parameter(cursor)
-        if item.name.lower() in seen or len(items) >= MAX_PARAMETERS:
-            cursor.fault(f"repeated parameter {item.name}" if item.name.lower() in seen else "too many parameters")
-        seen.add(item.name.lower())
-        items.append(item)
-
-
-def read_authentication_parameter(cursor: Cursor) -> Parameter:
-    item = read_parameter(cursor)
-    if item.value is None:
-        cursor.fault(f"parameter {item.name} without a value")
-    return item
-
-
-def starts_a_scheme(cursor: Cursor) -> bool:
-    """Whether a token without "=" is here: the scheme of the next challenge."""
-    ahead = Cursor(cursor.text, cursor.at)
-    ahead.token("a parameter or a scheme")
-    return not ahead.accept("=")
+    items: dict[str, Parameter] = {}
+    more = True
+    while more:
+        found = cursor.match(AUTHENTICATION_PARAMETER, "a parameter with its value")
+        name, plain, escaped, bare, comma = found.groups()
+        key = name.lower()
+        if key in items or len(items) >= MAX_PARAMETERS:
+            cursor.fault(f"repeated parameter {name}" if key in items else f"more than {MAX_PARAMETERS} parameters")
+        if bare is not None:
+            items[key] = Parameter(name, bare)
+        else:
+            items[key] = Parameter(name, plain if plain is not None else unescape(escaped), quoted=True)
+        more = comma is not None
+    return Parameters(tuple(items.values()))
 
 
 def format_challenge(challenge: Challenge) -> str:
@@ -258,7 +265,8 @@ def format_authentication_parameter(item: Parameter, quoted: frozenset[str], bar
         raise UsageError(f"parameter {item.name} without a value")
     name = item.name.lower()
     if name in quoted:
-        return f"{check_token(item.name)}={quote(item.value)}"
+        value = f'"{item.value}"' if PLAIN.fullmatch(item.value) else quote(item.value)
+        return f"{check_token(item.name)}={value}"
     if name in bare and TOKEN.fullmatch(item.value):
         return f"{check_token(item.name)}={item.value}"
     return str(item)

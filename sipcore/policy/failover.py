@@ -7,7 +7,6 @@ request is, and how it failed, is told by the caller as a status code or None.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from sipcore.policy.locate import Target
@@ -44,7 +43,7 @@ class DeadMarks:
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
-        self._until: OrderedDict[Place, float] = OrderedDict()
+        self._until: dict[Place, float] = {}
 
     def mark(self, target: Target, now: float, seconds: float = DEAD_SECONDS) -> None:
         """Pass `target` over until `now + seconds`."""
@@ -52,7 +51,7 @@ class DeadMarks:
         self._until.pop(place, None)
         self._until[place] = now + seconds
         if len(self._until) > MAXIMUM_MARKS:
-            self._until.popitem(last=False)
+            del self._until[next(iter(self._until))]
 
     def clear(self, target: Target) -> None:
         """`target` answered: nothing is held against it any more."""

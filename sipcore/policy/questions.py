@@ -47,7 +47,8 @@ class Answer:
 
     `ttl` seconds are left of the answer's life, `age` seconds have passed since
     it was received, `server` is who gave it ("192.0.2.53:53", "cache" never
-    replaces it), `stale` is true for a remembered answer past its TTL.
+    replaces it), `stale` is true for a remembered answer past its TTL, by
+    `stale_for` seconds.
     `additional` holds addresses that came along: host name to addresses.
     `serial` numbers the answers that were received: copies of one answer served
     from a cache carry one serial, so that a draw is made once per answer (SPEC D8).
@@ -61,6 +62,7 @@ class Answer:
     stale: bool = False
     additional: tuple[tuple[str, tuple[str, ...]], ...] = ()
     serial: int = 0
+    stale_for: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.question.type} {self.question.name}: {self._found()} ({self._source()})"

@@ -64,6 +64,7 @@ __all__ = [
 MOST_REDIRECTIONS = 4
 MOST_INTERVALS_TOO_BRIEF = 2
 STOP_SECONDS = 4.0
+NOTHING_GRANTED = Granted(0, "")
 TIMER_SLACK = 0.01
 REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
 
@@ -103,6 +104,13 @@ class RegistrationMachine:
     Call-IDs: let nobody guess it.
     """
 
+    __slots__ = (
+        "_address", "_authenticator", "_bound_contact", "_calls", "_failure", "_granted", "_minimum_expires",
+        "_outstanding", "_pending_wait", "_port_index", "_probe_planned", "_random", "_silent", "_token",
+        "active_calls", "bound_until", "candidates", "connected", "next_attempt", "plan", "server",
+        "service_route", "state",
+    )  # fmt: skip
+
     def __init__(
         self,
         plan: RegistrationPlan,
@@ -130,7 +138,7 @@ class RegistrationMachine:
         self._outstanding: dict[int, _Outstanding] = {}
         self._token = 0
         self._failure: _Failure | None = None
-        self._granted = Granted(0, "")
+        self._granted = NOTHING_GRANTED
         self._pending_wait = (0.0, "")
         self._silent = False
         self._probe_planned = False
@@ -170,7 +178,7 @@ class RegistrationMachine:
         outstanding = self._outstanding.get(token)
         if outstanding is None or response.status_code < 200:
             return []
-        del self._outstanding[token]
+        self._drop(token)
         self.server = server or self.server
         self._silent = False
         again = self._answer_again(now, outstanding, response)
@@ -321,6 +329,10 @@ class RegistrationMachine:
             tried=tried if target is None else (*tried, place_of(target)),
         )
         return [self._send_outstanding(outstanding)]
+
+    def _drop(self, token: int) -> None:
+        """Nothing is outstanding most of the time: a new empty dict is smaller than one that was used."""
+        self._outstanding = {other: waiting for other, waiting in self._outstanding.items() if other != token}
 
     def _contact_values(self, contact: str, expires: int) -> tuple[str, ...]:
         """Our Contact, and the one that it replaces with expires=0 (not where reg-id does that; SPEC B4, B14)."""
@@ -483,7 +495,8 @@ class RegistrationMachine:
 
     def _give_up(self, now: float, token: int, code: int, why: str, server: str) -> list[Action]:
         """900 or 901 for the REGISTER `token`."""
-        outstanding = self._outstanding.pop(token, None)
+        outstanding = self._outstanding.get(token)
+        self._drop(token)
         if outstanding is None or outstanding.purpose == "remove":
             return []
         self.server = server or self.server

@@ -375,8 +375,12 @@ cdef class ConnectionTable:
         row.local_port = <uint16_t>address_port(local_address)
         self.connection_count += 1
         self.added += 1
-        while len(self.writers) <= index:
-            self.writers.append(None)
+        try:
+            while len(self.writers) <= index:
+                self.writers.append(None)
+        except MemoryError:
+            self.drop(index)
+            raise
         self.writers[index] = writer
         return flow_of_row(row.serial, index)
 

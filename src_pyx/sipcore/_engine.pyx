@@ -283,9 +283,7 @@ cdef class Engine:
         try:
             self.core.connections.touch(flow, self.core.now_us)
             agent = self.core.agent(local.user_agent)
-            framer = self.framers.get(flow)
-            if framer is None:
-                framer = self.framers[flow] = StreamFramer()
+            framer = self.framer_of(flow)
             framer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             goes_on = agent is not None and self.take_frames(framer, agent, flow)
         finally:
@@ -353,6 +351,8 @@ cdef class Engine:
     def send(self, bytes octets not None, int64_t flow):
         if self.core.connections.flow_local(flow) is None:
             raise TransportError(f"flow {flow} has ended")
+        if octets == b"\r\n\r\n" and self.flow_info(flow)[0] != "udp":
+            self.framer_of(flow).expect_pong()
         self.core.enter_quietly()
         self.core.outbox.send(flow, octets)
 
@@ -495,6 +495,12 @@ cdef class Engine:
             self.core.counters[COUNT_MALFORMED_RESPONSES] += 1
             return 0
         return self.server.refuse_malformed(octets, index, lines, flow)
+
+    cdef StreamFramer framer_of(self, int64_t flow):
+        cdef StreamFramer framer = self.framers.get(flow)
+        if framer is None:
+            framer = self.framers[flow] = StreamFramer()
+        return framer
 
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1:
         """What a connection has whole; False when it can no longer be framed."""

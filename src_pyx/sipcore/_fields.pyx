@@ -10,8 +10,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp
 
 from sipcore.scan cimport (
-    SIP_ADDRESS_BRACKETS,
     SIP_ADDRESS_QUOTED,
+    SIP_HEAD_MAX,
     sip_default_limits,
     sip_parse_address,
     sip_parse_cseq,
@@ -20,7 +20,7 @@ from sipcore.scan cimport (
     sip_span,
 )
 from sipcore._text cimport span_text, span_text_or_none
-from sipcore._uri cimport Uri, encoded, octets_of, parameters_of, unfold, uri_view
+from sipcore._uri cimport Uri, encoded, known_uri, octets_of, parameters_of, unfold
 
 import re
 from collections.abc import Mapping
@@ -56,13 +56,22 @@ cdef bint same_octets(bytes mine, sip_span my_span, bytes other, sip_span other_
 
 
 cdef Address address_view(bytes octets, size_t begin, size_t end, uint32_t limit, size_t *stop):
-    """The first value in octets[begin:end]; *stop is where it ended, at a comma or at `end`."""
     cdef Address address = Address.__new__(Address)
     cdef size_t at = 0
-    if sip_parse_address(PyBytes_AS_STRING(octets), begin, end, limit, &address.parts, &at):
+    if sip_parse_address(PyBytes_AS_STRING(octets), begin, end, limit, &address.parts, &address.uri_parts, &at):
         raise ParseError("malformed address", at=at)
     address.octets = octets
+    address.is_read = True
     stop[0] = address.parts.end
+    return address
+
+
+cdef Address known_address(bytes octets, size_t begin, size_t end, sip_span tag):
+    cdef Address address = Address.__new__(Address)
+    address.octets = octets
+    address.begin = begin
+    address.end = end
+    address.parts.tag = tag
     return address
 
 
@@ -80,11 +89,23 @@ cdef class Address:
         cdef size_t at = 0, size = PyBytes_GET_SIZE(octets)
         if PyBytes_GET_SIZE(self.octets):
             raise UsageError("an Address is immutable")
-        if sip_parse_address(PyBytes_AS_STRING(octets), 0, size, sip_default_limits.parameter_count, &self.parts, &at):
+        if sip_parse_address(PyBytes_AS_STRING(octets), 0, size, sip_default_limits.parameter_count, &self.parts,
+                             &self.uri_parts, &at):
             raise ParseError("malformed address", at=at)
         if self.parts.end != size:
             raise ParseError("more than one address", at=self.parts.end)
         self.octets = octets
+        self.is_read = True
+
+    cdef int read(self) except -1:
+        """Fill `parts` if that was put off."""
+        cdef size_t at = 0
+        if not self.is_read and PyBytes_GET_SIZE(self.octets):
+            if sip_parse_address(PyBytes_AS_STRING(self.octets), self.begin, self.end, SIP_HEAD_MAX, &self.parts,
+                                 &self.uri_parts, &at):
+                raise ParseError("malformed address", at=at)
+            self.is_read = True
+        return 0
 
     @staticmethod
     def parse(text: str) -> Address:
@@ -106,8 +127,10 @@ cdef class Address:
     @property
     def display_name(self) -> str:
         """Without quotes, quoted pairs resolved; "" for none."""
-        cdef sip_span span = self.parts.display_name
+        cdef sip_span span
         cdef str text
+        self.read()
+        span = self.parts.display_name
         if not span.size:
             return ""
         text = unfold(PyBytes_AS_STRING(self.octets) + span.at, span.size)
@@ -118,9 +141,9 @@ cdef class Address:
 
     @property
     def uri(self) -> Uri:
-        cdef sip_span span = self.parts.uri
         if self._uri is None:
-            self._uri = uri_view(self.octets, span.at, <size_t>span.at + span.size)
+            self.read()
+            self._uri = known_uri(self.octets, &self.uri_parts)
         return self._uri
 
     @property
@@ -131,6 +154,7 @@ cdef class Address:
     @property
     def parameters(self) -> dict[str, str | None]:
         """Of the header, not of the URI: lower-case name -> value without quotes, None without "="."""
+        self.read()
         return parameters_of(self.octets, self.parts.parameters)
 
     def with_parameters(self, **changes: str | None) -> Address:
@@ -140,7 +164,9 @@ cdef class Address:
         return Address.build(self.uri, self.display_name, kept)
 
     def __str__(self) -> str:
-        cdef sip_span span = self.parts.value
+        cdef sip_span span
+        self.read()
+        span = self.parts.value
         return unfold(PyBytes_AS_STRING(self.octets) + span.at, span.size)
 
     def __repr__(self) -> str:
@@ -149,9 +175,12 @@ cdef class Address:
     def __eq__(self, other) -> bool:
         if not isinstance(other, Address):
             return NotImplemented
+        self.read()
+        (<Address>other).read()
         return same_octets(self.octets, self.parts.value, (<Address>other).octets, (<Address>other).parts.value)
 
     def __hash__(self) -> int:
+        self.read()
         return hash(span_text(self.octets, self.parts.value))
 
     def __reduce__(self):
@@ -159,13 +188,22 @@ cdef class Address:
 
 
 cdef Via via_view(bytes octets, size_t begin, size_t end, uint32_t limit, size_t *stop):
-    """The first value in octets[begin:end]; *stop is where it ended, at a comma or at `end`."""
     cdef Via via = Via.__new__(Via)
     cdef size_t at = 0
     if sip_parse_via(PyBytes_AS_STRING(octets), begin, end, limit, &via.parts, &at):
         raise ParseError("malformed Via", at=at)
     via.octets = octets
+    via.is_read = True
     stop[0] = via.parts.end
+    return via
+
+
+cdef Via known_via(bytes octets, sip_span value, sip_span branch):
+    cdef Via via = Via.__new__(Via)
+    via.octets = octets
+    via.begin = value.at
+    via.end = value.at + value.size
+    via.parts.branch = branch
     return via
 
 
@@ -188,6 +226,16 @@ cdef class Via:
         if self.parts.end != size:
             raise ParseError("more than one Via", at=self.parts.end)
         self.octets = octets
+        self.is_read = True
+
+    cdef int read(self) except -1:
+        """Fill `parts` if that was put off."""
+        cdef size_t at = 0
+        if not self.is_read and PyBytes_GET_SIZE(self.octets):
+            if sip_parse_via(PyBytes_AS_STRING(self.octets), self.begin, self.end, SIP_HEAD_MAX, &self.parts, &at):
+                raise ParseError("malformed Via", at=at)
+            self.is_read = True
+        return 0
 
     @staticmethod
     def parse(text: str) -> Via:
@@ -207,25 +255,30 @@ cdef class Via:
     @property
     def transport(self) -> str:
         """In upper case."""
+        self.read()
         return span_text(self.octets, self.parts.transport).upper()
 
     @property
     def sent_by(self) -> str:
         """host[:port] as written, white space round the colon included."""
+        self.read()
         return span_text(self.octets, self.parts.sent_by)
 
     @property
     def host(self) -> str:
         """Of sent-by, without the brackets of an IPv6 reference."""
+        self.read()
         return span_text(self.octets, self.parts.host)
 
     @property
     def port(self) -> int | None:
+        self.read()
         return None if self.parts.port < 0 else self.parts.port
 
     @property
     def effective_port(self) -> int:
         """The port of sent-by, or the default one of the transport (RFC 3261 section 18.2.1)."""
+        self.read()
         return DEFAULT_PORTS.get(self.transport, 5060) if self.parts.port < 0 else self.parts.port
 
     @property
@@ -235,6 +288,7 @@ cdef class Via:
     @property
     def received(self) -> str | None:
         """As sent; an IPv6 address may stand in brackets (RFC 5118 section 4.5)."""
+        self.read()
         return span_text_or_none(self.octets, self.parts.received)
 
     @property
@@ -246,6 +300,7 @@ cdef class Via:
     @property
     def rport(self) -> int | None:
         """RFC 3581: the port, 0 when it is asked for, None without the parameter or with a malformed one."""
+        self.read()
         return None if self.parts.rport < 0 else self.parts.rport
 
     @property
@@ -255,11 +310,14 @@ cdef class Via:
 
     @property
     def parameters(self) -> dict[str, str | None]:
+        self.read()
         """Lower-case name -> value without quotes, None without "="."""
         return parameters_of(self.octets, self.parts.parameters)
 
     def __str__(self) -> str:
-        cdef sip_span span = self.parts.value
+        cdef sip_span span
+        self.read()
+        span = self.parts.value
         return unfold(PyBytes_AS_STRING(self.octets) + span.at, span.size)
 
     def __repr__(self) -> str:
@@ -268,9 +326,12 @@ cdef class Via:
     def __eq__(self, other) -> bool:
         if not isinstance(other, Via):
             return NotImplemented
+        self.read()
+        (<Via>other).read()
         return same_octets(self.octets, self.parts.value, (<Via>other).octets, (<Via>other).parts.value)
 
     def __hash__(self) -> int:
+        self.read()
         return hash(span_text(self.octets, self.parts.value))
 
     def __reduce__(self):

@@ -92,8 +92,8 @@ cdef class LocalTable:
             self.by_number.append(None)
         local.handle = self.last
         local.is_open = True
-        self.by_number[local.index] = local
         self.by_handle[local.handle] = local
+        self.by_number[local.index] = local
         return local
 
     cdef Local add(self, str transport, str host, int port, int user_agent, object sender, tuple advertise):

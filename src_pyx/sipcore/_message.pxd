@@ -30,6 +30,7 @@ cdef class Message:
     cdef object _to
     cdef str _call_id
     cdef CSeq _cseq
+    cdef tuple _contacts
     cdef dict _values            # header number or name -> value
 
     cdef Py_ssize_t next_line(self, int id, const char *name, size_t size, size_t start) noexcept

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from sipcore.scan cimport *
-from sipcore._fields cimport CSeq, address_view, new_cseq, via_view
+from sipcore._fields cimport CSeq, address_view, known_address, known_via, new_cseq, via_view
 from sipcore._serialize cimport Draft, format_request, write_response
 from sipcore._text cimport span_text, text_of
 from sipcore._uri cimport Uri, unfold, uri_view
@@ -150,6 +150,9 @@ cdef class Message:
         if at < 0:
             return None
         end = <size_t>self.lines[at].value_at + self.lines[at].value_size
+        if not self.index.fault:
+            return known_address(self.octets, self.lines[at].value_at, end,
+                                 self.index.from_tag if id == SIP_FROM else self.index.to_tag)
         address = address_view(self.octets, self.lines[at].value_at, end, sip_default_limits.parameter_count, &stop)
         if stop != end:
             raise ParseError("more than one value", at=stop)
@@ -157,15 +160,17 @@ cdef class Message:
 
     cdef tuple addresses(self, int id):
         """Every value of a header of addresses, decoded once."""
+        cdef tuple known = None
         cdef Py_ssize_t at = self.next_line(id, NULL, 0, 0)
         cdef const char *octets = PyBytes_AS_STRING(self.octets)
         cdef size_t begin, end, stop = 0
         cdef list values = []
-        if self._values is None:
-            self._values = {}
-        known = self._values.get(id)
+        if id == SIP_CONTACT:
+            known = self._contacts
+        elif self._values is not None:
+            known = self._values.get(id)
         if known is not None:
-            return <tuple>known
+            return known
         while at >= 0:
             begin = self.lines[at].value_at
             end = begin + self.lines[at].value_size
@@ -176,8 +181,14 @@ cdef class Message:
                     if stop == end:
                         break
             at = self.next_line(id, NULL, 0, at + 1)
-        self._values[id] = result = tuple(values)
-        return result
+        known = tuple(values)
+        if id == SIP_CONTACT:
+            self._contacts = known
+        elif self._values is None:
+            self._values = {id: known}
+        else:
+            self._values[id] = known
+        return known
 
     cdef object number(self, int id, int64_t maximum):
         """The value of a header that is one number; None when absent, ParseError when malformed or too large."""
@@ -247,6 +258,9 @@ cdef class Message:
         cdef size_t begin, stop = 0
         if self._top_via is None:
             at = self.next_line(SIP_VIA, NULL, 0, 0)
+            if at >= 0 and not self.index.fault:
+                self._top_via = known_via(self.octets, self.index.top_via, self.index.branch)
+                return self._top_via
             if at >= 0:
                 begin = self.lines[at].value_at
                 self._top_via = via_view(self.octets, begin, begin + self.lines[at].value_size,
@@ -542,6 +556,23 @@ def salvage(data: bytes | bytearray | memoryview) -> Request | Response | None:
     message.octets = octets
     message.index.body_size = PyBytes_GET_SIZE(octets) - message.index.body_at if message.index.body_at else 0
     return message
+
+
+def instruction_sets() -> list[str]:
+    """What this machine can index header lines with, best first; the best is used."""
+    cdef list names = []
+    cdef size_t number = 0
+    while number < 8:
+        if sip_instruction_set(number) is not NULL:
+            names.append(sip_instruction_set(number).decode())
+        number += 1
+    return names
+
+
+def use_instruction_set(name: str) -> None:
+    """Choose one of `instruction_sets` for `parse`; the result is the same with each.  UsageError for another."""
+    if sip_use_instruction_set(name.encode()):
+        raise UsageError(f"this machine has no {name}")
 
 
 # ---- writing

@@ -22,7 +22,10 @@ from sipcore.errors import UsageError
 
 
 cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    bint PyUnicode_CheckExact(object text)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    const char *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 
 # ---- writer
@@ -65,14 +68,16 @@ cdef inline int put(Writer *writer, const char *octets, size_t size) except -1:
 
 cdef int put_text(Writer *writer, object text, str what) except -1:
     """A str of the application; UsageError for CR, LF and NUL."""
-    cdef Py_ssize_t size = 0
-    cdef const char *octets
     cdef bytes encoded
-    if isinstance(text, str) and (<str>text).isascii():
-        octets = PyUnicode_AsUTF8AndSize(text, &size)
-        if not sip_is_safe(octets, size):
+    cdef size_t size
+    if PyUnicode_CheckExact(text) and PyUnicode_IS_COMPACT_ASCII(text):
+        size = PyUnicode_GET_LENGTH(text)
+        if writer.size + size > writer.room:
+            grow(writer, size)
+        if not sip_copy_safe(writer.octets + writer.size, PyUnicode_DATA(text), size):
             raise UsageError(f"{what} with CR, LF or NUL")
-        return put(writer, octets, size)
+        writer.size += size
+        return 0
     encoded = octets_of(text, what)
     return put(writer, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
 
@@ -91,13 +96,12 @@ cdef int put_number(Writer *writer, size_t number) except -1:
 
 cdef int put_header(Writer *writer, object name, object value) except -1:
     """One line; a Content-Length is left out, the right one is added at the end."""
-    cdef size_t at = writer.size
-    cdef int id
+    cdef size_t at = writer.size, size
     put_text(writer, name, "header name")
-    id = sip_header_id(writer.octets + at, writer.size - at)
-    if id == SIP_OTHER and not sip_is_token(writer.octets + at, writer.size - at):
+    size = writer.size - at
+    if not sip_is_token(writer.octets + at, size):
         raise UsageError(f"no header name: {name!r}")
-    if id == SIP_CONTENT_LENGTH:
+    if (size == 14 or size == 1) and sip_header_id(writer.octets + at, size) == SIP_CONTENT_LENGTH:
         writer.size = at
         return 0
     put(writer, ": ", 2)
@@ -106,8 +110,12 @@ cdef int put_header(Writer *writer, object name, object value) except -1:
 
 
 cdef int put_headers(Writer *writer, object headers) except -1:
-    for name, value in headers:
-        put_header(writer, name, value)
+    for pair in headers:
+        if type(pair) is tuple and len(<tuple>pair) == 2:
+            put_header(writer, (<tuple>pair)[0], (<tuple>pair)[1])
+        else:
+            name, value = pair
+            put_header(writer, name, value)
     return 0
 
 

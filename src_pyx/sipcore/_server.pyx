@@ -99,7 +99,7 @@ cdef class Server(Responder):
             return 0
         if keyed_by_dialog:
             shared = make_dialog_key(self.table.key, agent.number, octets, index, index.method, method_name(index))
-            if not in_dialog and not agent.is_proxy and self.table.find_dialog(shared) != TRANSACTION_NONE:
+            if not in_dialog and not agent.is_proxy and self.table.has_dialog(shared):
                 core.counters[COUNT_MERGED] += 1
                 core.answer(octets, index, lines, 482, None, flow)
                 return 0
@@ -192,15 +192,15 @@ cdef class Server(Responder):
         none.at = none.size = 0
         cdef uint64_t shared = make_dialog_key(self.table.key, agent.number, octets, index, SIP_METHOD_INVITE, none)
         cdef uint32_t tag_hash = self.hash_tag(octets + index.to_tag.at, index.to_tag.size)
-        cdef uint32_t at = self.table.find_dialog(shared)
+        cdef hash_cursor cursor = start_of_search()
+        cdef uint32_t at
         cdef transaction_row *row
-        while at != TRANSACTION_NONE:
+        while (at := self.table.next_in_dialog(shared, &cursor)) != TRANSACTION_NONE:
             row = self.table.row(at)
             if row.state in (STATE_ACCEPTED, STATE_ACKNOWLEDGED) and (
                 row.flags & TRANSACTION_FORWARDED or row.to_tag_hash == tag_hash
             ):
                 return at
-            at = self.table.next_in_dialog(at, shared)
         return TRANSACTION_NONE
 
     cdef uint32_t hash_tag(self, const char *tag, size_t size) noexcept:

@@ -8,6 +8,7 @@ from sipcore.scan cimport sip_index, sip_span
 
 cdef extern from "pool.h" nogil:
     ctypedef struct sip_pool:
+        void *chunks
         int64_t used
 
 
@@ -30,7 +31,7 @@ cdef extern from "transactions.h" nogil:
         int64_t timer
         transaction_link link
     ctypedef struct transaction_row:
-        uint32_t next_by_key, generation
+        uint32_t generation
         transaction_key key
         uint64_t dialog_key
         int64_t flow
@@ -38,12 +39,14 @@ cdef extern from "transactions.h" nogil:
         void *owner
         transaction_wait wait
         int64_t deadline_us
-        uint32_t next_by_dialog, interval_ms, user_agent, to_tag_hash
+        uint32_t interval_ms, user_agent, to_tag_hash
         int64_t repeat_us
         uint8_t machine, state, deadline_event, repeat_event, queue, flags
-    ctypedef struct bucket_table:
-        uint32_t *heads
-        uint32_t count, room, mask
+    ctypedef struct hash_table:
+        uint32_t count
+    ctypedef struct hash_cursor:
+        pass
+    hash_cursor start_of_search()
     transaction_key request_key(sip_key key, uint32_t user_agent, const char *octets, const sip_index *index,
                                 uint32_t method, sip_span token)
     transaction_key response_key(sip_key key, uint32_t user_agent, const char *octets, const sip_index *index,
@@ -99,9 +102,8 @@ cdef enum:
 cdef class TransactionTable:
     """The client or the server transactions of one engine."""
     cdef sip_pool pool
-    cdef bucket_table by_key
-    cdef bucket_table by_dialog
-    cdef readonly int64_t keyed_by_dialog
+    cdef hash_table by_key
+    cdef hash_table by_dialog
     cdef readonly int64_t started
     cdef readonly int64_t unfinished            # rows before Accepted and Completed
     cdef sip_key key
@@ -114,14 +116,15 @@ cdef class TransactionTable:
 
     # rows
     cdef uint32_t add(self, int machine, transaction_key key, uint32_t user_agent, int64_t flow, bint reliable) noexcept
-    cdef int add_to_dialogs(self, uint32_t index, uint64_t dialog_key) noexcept
+    cdef int add_to_dialogs(self, uint32_t index, uint64_t dialog_key) except -1
     cdef int note_flow(self, uint32_t index) except -1
     cdef list take_flow(self, int64_t flow)          # handles of the rows of a connection
     cdef void remove(self, uint32_t index) noexcept
     cdef transaction_row *row(self, uint32_t index) noexcept
     cdef uint32_t find(self, transaction_key key) noexcept
-    cdef uint32_t find_dialog(self, uint64_t dialog_key) noexcept
-    cdef uint32_t next_in_dialog(self, uint32_t index, uint64_t dialog_key) noexcept
+    # The first or next row with this dialog key; the cursor starts with zeros.
+    cdef uint32_t next_in_dialog(self, uint64_t dialog_key, hash_cursor *cursor) noexcept
+    cdef bint has_dialog(self, uint64_t dialog_key) noexcept
     # names of rows that Python keeps
     cdef int64_t handle_of(self, uint32_t index) noexcept
     cdef uint32_t index_of(self, int64_t handle) noexcept
@@ -140,13 +143,7 @@ cdef class TransactionTable:
     cdef void drop_flow(self, uint32_t index) noexcept
     cdef void drop_references(self) noexcept
     cdef void release(self, transaction_row *row) noexcept
-    cdef uint32_t with_dialog_key(self, uint32_t index, uint64_t dialog_key) noexcept
     cdef int queue_for(self, uint32_t index) noexcept
-    cdef void link_key(self, uint32_t index) noexcept
-    cdef void unlink_key(self, uint32_t index) noexcept
-    cdef void unlink_dialog(self, uint32_t index) noexcept
-    cdef void split_key_bucket(self) noexcept
-    cdef void split_dialog_bucket(self) noexcept
     cdef void start_timer(self, transaction_row *row, int timer, uint32_t doubled_ms, int64_t now_us) noexcept
     cdef void enqueue(self, uint32_t index, int queue) noexcept
     cdef void dequeue(self, uint32_t index) noexcept

@@ -13,7 +13,6 @@ beyond the spans that identify it; it never calls Python code.
 
 from cpython.ref cimport Py_XDECREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memset
 
 from sipcore import machines
@@ -22,6 +21,7 @@ from sipcore import machines
 cdef extern from "pool.h" nogil:
     int pool_init(sip_pool *pool, size_t row_size)
     void pool_free(sip_pool *pool)
+    int pool_next(const sip_pool *pool, int index)
     void *pool_row(const sip_pool *pool, int index)
     void *pool_row_checked(const sip_pool *pool, int64_t index)
     int pool_take(sip_pool *pool)
@@ -38,9 +38,12 @@ cdef extern from "transactions.h" nogil:
     ctypedef struct transaction_timer:
         uint32_t action, first_ms, limit_ms
         uint8_t event, on_reliable
-    int buckets_init(bucket_table *table)
-    int buckets_reserve(bucket_table *table)
-    uint32_t bucket_of(const bucket_table *table, uint64_t hash)
+    int hash_init(hash_table *table)
+    void hash_free(hash_table *table)
+    size_t hash_octets(const hash_table *table)
+    int hash_add(hash_table *table, uint32_t hash, uint32_t row)
+    uint32_t hash_next(const hash_table *table, uint32_t hash, hash_cursor *cursor)
+    void hash_remove(hash_table *table, uint32_t hash, uint32_t row)
 
 
 cdef enum:
@@ -134,7 +137,7 @@ cdef class TransactionTable:
         cdef int queue
         if len(key) != 16:
             raise ValueError("the key of a transaction table has 16 octets")
-        if pool_init(&self.pool, sizeof(transaction_row)) or buckets_init(&self.by_key) or buckets_init(&self.by_dialog):
+        if pool_init(&self.pool, sizeof(transaction_row)) or hash_init(&self.by_key) or hash_init(&self.by_dialog):
             raise MemoryError
         self.key = siphash_key(<const char *>key)
         self.by_flow = {}
@@ -146,20 +149,17 @@ cdef class TransactionTable:
     def __dealloc__(self):
         self.drop_references()
         pool_free(&self.pool)
-        free(self.by_key.heads)
-        free(self.by_dialog.heads)
+        hash_free(&self.by_key)
+        hash_free(&self.by_dialog)
 
     cdef void drop_references(self) noexcept:
         """Let go of what every row refers to, without its machine."""
-        cdef uint32_t bucket, index, following
-        if self.by_key.heads == NULL:
+        cdef int index = -1
+        if self.pool.chunks == NULL:
             return
-        for bucket in range(self.by_key.count):
-            index = self.by_key.heads[bucket]
-            while index != TRANSACTION_NONE:
-                following = self.row(index).next_by_key
+        while (index := pool_next(&self.pool, index + 1)) >= 0:
+            if self.row(index).generation:
                 self.release(self.row(index))
-                index = following
 
     cdef void release(self, transaction_row *row) noexcept:
         cdef PyObject *octets = <PyObject *>row.octets
@@ -170,15 +170,19 @@ cdef class TransactionTable:
 
     def clear(self) -> None:
         """Forget every transaction without telling anybody."""
-        cdef uint32_t bucket
-        for bucket in range(self.by_key.count):
-            while self.by_key.heads[bucket] != TRANSACTION_NONE:
-                self.remove(self.by_key.heads[bucket])
+        cdef int index = -1
+        while (index := pool_next(&self.pool, index + 1)) >= 0:
+            if self.row(index).generation:
+                self.remove(index)
 
     def state(self, int64_t handle) -> int:
         """Where a transaction stands, a number of `sipcore.machines.State`; TERMINATED when it is over."""
         cdef uint32_t index = self.index_of(handle)
         return STATE_TERMINATED if index == TRANSACTION_NONE else self.row(index).state
+
+    @property
+    def keyed_by_dialog(self) -> int:
+        return self.by_dialog.count
 
     @property
     def live(self) -> int:
@@ -187,7 +191,7 @@ cdef class TransactionTable:
     @property
     def octets(self) -> int:
         """Memory of rows and buckets, without what rows refer to."""
-        return pool_octets(&self.pool) + (self.by_key.room + self.by_dialog.room) * sizeof(uint32_t)
+        return pool_octets(&self.pool) + hash_octets(&self.by_key) + hash_octets(&self.by_dialog)
 
     # rows
 
@@ -206,7 +210,9 @@ cdef class TransactionTable:
         row.machine = machine
         row.state = STATE_INITIAL
         row.flags = TRANSACTION_RELIABLE if reliable else 0
-        self.link_key(taken)
+        if hash_add(&self.by_key, <uint32_t>key.low, taken) < 0:
+            pool_give(&self.pool, taken)
+            return TRANSACTION_NONE
         self.started += 1
         self.unfinished += 1
         return taken
@@ -241,9 +247,9 @@ cdef class TransactionTable:
         self.unfinished -= is_unfinished(row.state)
         self.drop_flow(index)
         self.dequeue(index)
-        self.unlink_key(index)
+        hash_remove(&self.by_key, <uint32_t>row.key.low, index)
         if row.flags & TRANSACTION_IN_DIALOG_TABLE:
-            self.unlink_dialog(index)
+            hash_remove(&self.by_dialog, <uint32_t>row.dialog_key, index)
         pool_give(&self.pool, index)
         Py_XDECREF(octets)
         Py_XDECREF(owner)
@@ -252,49 +258,44 @@ cdef class TransactionTable:
         return <transaction_row *>pool_row(&self.pool, index)
 
     cdef uint32_t find(self, transaction_key key) noexcept:
-        cdef uint32_t index = self.by_key.heads[bucket_of(&self.by_key, key.low)]
+        cdef hash_cursor cursor = start_of_search()
+        cdef uint32_t index
         cdef transaction_row *row
-        while index != TRANSACTION_NONE:
+        while (index := hash_next(&self.by_key, <uint32_t>key.low, &cursor)) != TRANSACTION_NONE:
             row = self.row(index)
             if row.key.low == key.low and row.key.high == key.high:
-                return index
-            index = row.next_by_key
-        return TRANSACTION_NONE
+                break
+        return index
 
-    cdef int add_to_dialogs(self, uint32_t index, uint64_t dialog_key) noexcept:
+    cdef int add_to_dialogs(self, uint32_t index, uint64_t dialog_key) except -1:
         """Make the row findable by what a merged request or the ACK to its 2xx shares with it."""
         cdef transaction_row *row = self.row(index)
-        cdef uint32_t bucket
+        if hash_add(&self.by_dialog, <uint32_t>dialog_key, index) < 0:
+            raise MemoryError
         row.dialog_key = dialog_key
         row.flags |= TRANSACTION_IN_DIALOG_TABLE
-        self.keyed_by_dialog += 1
-        if self.keyed_by_dialog > self.by_dialog.count and buckets_reserve(&self.by_dialog) == 0:
-            self.split_dialog_bucket()
-        bucket = bucket_of(&self.by_dialog, dialog_key)
-        row.next_by_dialog = self.by_dialog.heads[bucket]
-        self.by_dialog.heads[bucket] = index
         return 0
 
-    cdef uint32_t find_dialog(self, uint64_t dialog_key) noexcept:
-        return self.with_dialog_key(self.by_dialog.heads[bucket_of(&self.by_dialog, dialog_key)], dialog_key)
-
-    cdef uint32_t next_in_dialog(self, uint32_t index, uint64_t dialog_key) noexcept:
-        return self.with_dialog_key(self.row(index).next_by_dialog, dialog_key)
-
-    cdef uint32_t with_dialog_key(self, uint32_t index, uint64_t dialog_key) noexcept:
-        while index != TRANSACTION_NONE and self.row(index).dialog_key != dialog_key:
-            index = self.row(index).next_by_dialog
+    cdef uint32_t next_in_dialog(self, uint64_t dialog_key, hash_cursor *cursor) noexcept:
+        cdef uint32_t index
+        while (index := hash_next(&self.by_dialog, <uint32_t>dialog_key, cursor)) != TRANSACTION_NONE:
+            if self.row(index).dialog_key == dialog_key:
+                break
         return index
+
+    cdef bint has_dialog(self, uint64_t dialog_key) noexcept:
+        cdef hash_cursor cursor = start_of_search()
+        return self.next_in_dialog(dialog_key, &cursor) != TRANSACTION_NONE
 
     cdef int64_t handle_of(self, uint32_t index) noexcept:
         return <int64_t>self.row(index).generation << 32 | index
 
     cdef uint32_t index_of(self, int64_t handle) noexcept:
         """The row that a handle names; TRANSACTION_NONE when it is over, or never was."""
-        cdef transaction_row *row = <transaction_row *>pool_row_checked(&self.pool, handle & 0xffffffff)
+        cdef transaction_row *row = <transaction_row *>pool_row_checked(&self.pool, <uint32_t>handle)
         if row == NULL or row.generation == 0 or row.generation != <uint64_t>handle >> 32:
             return TRANSACTION_NONE
-        return handle & 0xffffffff
+        return <uint32_t>handle
 
     # machines
 
@@ -452,58 +453,6 @@ cdef class TransactionTable:
         return due
 
     # the parts
-
-    cdef void link_key(self, uint32_t index) noexcept:
-        cdef uint32_t bucket
-        if self.pool.used > self.by_key.count and buckets_reserve(&self.by_key) == 0:
-            self.split_key_bucket()
-        bucket = bucket_of(&self.by_key, self.row(index).key.low)
-        self.row(index).next_by_key = self.by_key.heads[bucket]
-        self.by_key.heads[bucket] = index
-
-    cdef void unlink_key(self, uint32_t index) noexcept:
-        cdef uint32_t *at = &self.by_key.heads[bucket_of(&self.by_key, self.row(index).key.low)]
-        while at[0] != index:
-            at = &self.row(at[0]).next_by_key
-        at[0] = self.row(index).next_by_key
-
-    cdef void unlink_dialog(self, uint32_t index) noexcept:
-        cdef uint32_t *at = &self.by_dialog.heads[bucket_of(&self.by_dialog, self.row(index).dialog_key)]
-        while at[0] != index:
-            at = &self.row(at[0]).next_by_dialog
-        at[0] = self.row(index).next_by_dialog
-        self.keyed_by_dialog -= 1
-
-    cdef void split_key_bucket(self) noexcept:
-        """One bucket more: the rows of its elder sibling are dealt out between the two."""
-        cdef uint32_t added = self.by_key.count, index, following, bucket
-        self.by_key.count += 1
-        if added > self.by_key.mask:
-            self.by_key.mask = self.by_key.mask * 2 + 1
-        bucket = added & (self.by_key.mask >> 1)
-        index = self.by_key.heads[bucket]
-        self.by_key.heads[bucket] = self.by_key.heads[added] = TRANSACTION_NONE
-        while index != TRANSACTION_NONE:
-            following = self.row(index).next_by_key
-            bucket = bucket_of(&self.by_key, self.row(index).key.low)
-            self.row(index).next_by_key = self.by_key.heads[bucket]
-            self.by_key.heads[bucket] = index
-            index = following
-
-    cdef void split_dialog_bucket(self) noexcept:
-        cdef uint32_t added = self.by_dialog.count, index, following, bucket
-        self.by_dialog.count += 1
-        if added > self.by_dialog.mask:
-            self.by_dialog.mask = self.by_dialog.mask * 2 + 1
-        bucket = added & (self.by_dialog.mask >> 1)
-        index = self.by_dialog.heads[bucket]
-        self.by_dialog.heads[bucket] = self.by_dialog.heads[added] = TRANSACTION_NONE
-        while index != TRANSACTION_NONE:
-            following = self.row(index).next_by_dialog
-            bucket = bucket_of(&self.by_dialog, self.row(index).dialog_key)
-            self.row(index).next_by_dialog = self.by_dialog.heads[bucket]
-            self.by_dialog.heads[bucket] = index
-            index = following
 
     cdef void enqueue(self, uint32_t index, int queue) noexcept:
         cdef transaction_row *row = self.row(index)

@@ -8,6 +8,7 @@ cdef class Uri:
     cdef sip_span whole(self) noexcept
 
 
+cdef Uri known_uri(bytes octets, const sip_uri *parts)
 cdef Uri uri_view(bytes octets, size_t begin, size_t end)
 cdef str unfold(const char *octets, size_t size)
 cdef bytes encoded(str text)

@@ -122,6 +122,14 @@ cdef Uri uri_view(bytes octets, size_t begin, size_t end):
     return uri
 
 
+cdef Uri known_uri(bytes octets, const sip_uri *parts):
+    """A URI that was read already."""
+    cdef Uri uri = Uri.__new__(Uri)
+    uri.octets = octets
+    uri.parts = parts[0]
+    return uri
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(256)

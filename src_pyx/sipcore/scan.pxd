@@ -136,6 +136,8 @@ cdef extern from "scan.h" nogil:
 
     int sip_scan(const char *octets, size_t size, const sip_limits *limits, sip_line *lines, size_t lines_room,
                  sip_index *index)
+    const char *sip_instruction_set(size_t number)
+    int sip_use_instruction_set(const char *name)
     const char *sip_fault_reason(int fault)
     int sip_fault_status(int fault)
 
@@ -148,6 +150,7 @@ cdef extern from "scan.h" nogil:
     int sip_transport_id(const char *name, size_t size)
     const sip_phrase *sip_reason_phrase(int status_code)
     int sip_is_safe(const char *text, size_t size)
+    int sip_copy_safe(char *out, const char *text, size_t size)
     int sip_is_token(const char *text, size_t size)
 
     ctypedef struct sip_uri:
@@ -193,7 +196,7 @@ cdef extern from "scan.h" nogil:
 
     int sip_parse_uri(const char *text, size_t begin, size_t end, sip_uri *uri, size_t *at)
     int sip_parse_address(const char *text, size_t begin, size_t end, uint32_t parameter_limit, sip_name_addr *address,
-                          size_t *at)
+                          sip_uri *uri, size_t *at)
     int sip_parse_via(const char *text, size_t begin, size_t end, uint32_t parameter_limit, sip_via *via, size_t *at)
     int sip_parse_cseq(const char *text, size_t begin, size_t end, uint32_t *number, sip_span *method, size_t *at)
     int sip_next_parameter(const char *text, size_t end, size_t *at, sip_parameter *parameter)

@@ -1,6 +1,8 @@
 """What an operator sees when something is missing, wrong or hostile: one clear line, and a device that goes on."""
 
+import os
 import re
+import signal
 import socket
 
 import pytest
@@ -159,3 +161,41 @@ def test_a_malformed_stream_is_answered_400_and_closed(provider, peers, tmp_path
     assert provider.is_registered(1)
     assert device.finish()[0] == 0
     assert "Traceback" not in device.log()
+
+
+def test_a_strangers_connection_is_closed_unheard(provider, peers, tmp_path):
+    """SPEC A2: on a stream the contact port accepts from the outbound proxy's addresses only."""
+    provider.start()
+    configuration = provider.through_proxy(1)
+    device = peers.start(Device(tmp_path, configuration))
+    wait_until(lambda: provider.is_registered(1), WITHIN, "a binding")
+    address = (LOOPBACK, configuration.ports[0])
+    with socket.create_connection(address, timeout=5, source_address=("127.0.0.2", 0)) as stranger:
+        assert read_to_end(stranger, options(1, b"TCP")) == b""
+    with socket.create_connection(address, timeout=5, source_address=(LOOPBACK, 0)) as known:
+        known.sendall(options(2, b"TCP"))
+        assert known.recv(4096).startswith(b"SIP/2.0 200")
+    assert device.finish()[0] == 0
+
+
+def read_to_end(stream: socket.socket, data: bytes) -> bytes:
+    """Send, and read until the far side closes or resets the connection."""
+    received = b""
+    try:
+        stream.sendall(data)
+        while chunk := stream.recv(4096):
+            received += chunk
+    except ConnectionError:
+        pass
+    return received
+
+
+def test_sigterm_ends_it_like_ctrl_c(provider, peers, tmp_path):
+    """SPEC B16: what a service manager sends."""
+    provider.start()
+    device = peers.start(Device(tmp_path, provider.through_proxy(1)))
+    wait_until(lambda: provider.is_registered(1), WITHIN, "a binding")
+    os.kill(device.pid, signal.SIGTERM)
+    code, _ = device.wait(within=10)
+    assert code == 0
+    assert provider.registrar.bindings() == {}

@@ -3,6 +3,7 @@
 #define SIPCORE_CHARS_H
 
 #include <stdint.h>
+#include <string.h>
 
 enum char_class {
     CHAR_TOKEN = 1,              /* token */
@@ -12,7 +13,8 @@ enum char_class {
     CHAR_VALUE = 16,             /* unquoted parameter value: token, host, IPv6 reference */
     CHAR_URI = 32,               /* anything that may stand in a URI; octets of UTF-8 included */
     CHAR_DISPLAY = 64,           /* unquoted display name: anything that does not start another part */
-    CHAR_WORD = 128              /* Call-ID: anything visible */
+    CHAR_WORD = 128,             /* Call-ID: anything visible */
+    CHAR_PLAIN = 256             /* of a URI, and of no meaning wherever it stands */
 };
 
 static inline int is_white(unsigned char c)
@@ -20,22 +22,24 @@ static inline int is_white(unsigned char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-#define LETTER (CHAR_TOKEN | CHAR_ALPHA | CHAR_HOST | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
-#define NUMBER (CHAR_TOKEN | CHAR_DIGIT | CHAR_HOST | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
-#define SIGN (CHAR_TOKEN | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define LETTER (CHAR_PLAIN | CHAR_TOKEN | CHAR_ALPHA | CHAR_HOST | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define NUMBER (CHAR_PLAIN | CHAR_TOKEN | CHAR_DIGIT | CHAR_HOST | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define SIGN (CHAR_PLAIN | CHAR_TOKEN | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define PERCENT (CHAR_TOKEN | CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
 #define SIGN_OF_HOST (SIGN | CHAR_HOST)
 #define BRACKET (CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
 #define OTHER_OF_URI (CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
+#define PLAIN_OF_URI (CHAR_PLAIN | OTHER_OF_URI)
 #define SEPARATOR (CHAR_URI | CHAR_WORD)
 #define HIGH (CHAR_VALUE | CHAR_URI | CHAR_DISPLAY | CHAR_WORD)
 
-static const uint8_t char_classes[256] = {
+static const uint16_t char_classes[256] = {
     ['A' ... 'Z'] = LETTER, ['a' ... 'z'] = LETTER, ['0' ... '9'] = NUMBER,
     ['-'] = SIGN_OF_HOST, ['.'] = SIGN_OF_HOST, ['_'] = SIGN_OF_HOST,
-    ['!'] = SIGN, ['%'] = SIGN, ['*'] = SIGN, ['+'] = SIGN, ['`'] = SIGN, ['\''] = SIGN, ['~'] = SIGN,
+    ['!'] = SIGN, ['%'] = PERCENT, ['*'] = SIGN, ['+'] = SIGN, ['`'] = SIGN, ['\''] = SIGN, ['~'] = SIGN,
     ['['] = BRACKET, [']'] = BRACKET, [':'] = BRACKET,
-    ['$'] = OTHER_OF_URI, ['&'] = OTHER_OF_URI, ['('] = OTHER_OF_URI, [')'] = OTHER_OF_URI, ['/'] = OTHER_OF_URI,
-    ['='] = OTHER_OF_URI, ['?'] = OTHER_OF_URI, ['@'] = OTHER_OF_URI, ['#'] = OTHER_OF_URI,
+    ['$'] = PLAIN_OF_URI, ['&'] = PLAIN_OF_URI, ['('] = PLAIN_OF_URI, [')'] = PLAIN_OF_URI, ['/'] = PLAIN_OF_URI,
+    ['='] = PLAIN_OF_URI, ['?'] = OTHER_OF_URI, ['@'] = OTHER_OF_URI, ['#'] = OTHER_OF_URI,
     [','] = SEPARATOR, [';'] = SEPARATOR,
     ['\\'] = CHAR_DISPLAY | CHAR_WORD, ['^'] = CHAR_DISPLAY | CHAR_WORD, ['{'] = CHAR_DISPLAY | CHAR_WORD,
     ['|'] = CHAR_DISPLAY | CHAR_WORD, ['}'] = CHAR_DISPLAY | CHAR_WORD,
@@ -47,9 +51,12 @@ static const uint8_t char_classes[256] = {
 #undef LETTER
 #undef NUMBER
 #undef SIGN
+#undef PERCENT
 #undef SIGN_OF_HOST
 #undef BRACKET
+#undef BRACKET
 #undef OTHER_OF_URI
+#undef PLAIN_OF_URI
 #undef SEPARATOR
 #undef HIGH
 
@@ -60,6 +67,16 @@ static inline int is_char(unsigned char c, int classes)
 
 static inline const char *skip_class(const char *p, const char *end, int classes)
 {
+    for (; end - p >= 4; p += 4) {
+        if (!is_char((unsigned char)p[0], classes))
+            return p;
+        if (!is_char((unsigned char)p[1], classes))
+            return p + 1;
+        if (!is_char((unsigned char)p[2], classes))
+            return p + 2;
+        if (!is_char((unsigned char)p[3], classes))
+            return p + 3;
+    }
     while (p < end && is_char((unsigned char)*p, classes))
         p++;
     return p;
@@ -96,6 +113,10 @@ static inline int is_word(const char *text, size_t size, const char *name, size_
             return 0;
     return 1;
 }
+
+/* Whether p begins with these octets. */
+#define BEGINS(p_, end_, literal_) \
+    ((size_t)((end_) - (p_)) >= sizeof(literal_) - 1 && !memcmp(p_, literal_, sizeof(literal_) - 1))
 
 #define IS_WORD(text_, size_, literal_) is_word(text_, size_, literal_, sizeof(literal_) - 1)
 

@@ -2,8 +2,12 @@
 #ifndef SIPCORE_LINES_H
 #define SIPCORE_LINES_H
 
+#include <string.h>
+
 #include "chars.h"
+#include "names_lookup.h"
 #include "scan.h"
+#include "simd.h"
 
 /* Headers of which a message has at most one; two are refused (RFC 4475 sections 3.3.8 and 3.3.9). */
 #define SINGLE_HEADERS                                                                          \
@@ -117,6 +121,118 @@ static const char *index_lines(const char *octets, const char *p, const char *en
         index_line(octets, start, stop, is_folded, limits, lines, room, index);
     }
     return NULL;
+}
+
+/* ---- the same for a head without faults, many octets at a time */
+
+#define FAST_LINES 2048u         /* of the positions that are kept on the stack */
+
+/* A line whose name is longer than a vector, or has white space before its colon; its number, or -1. */
+static int index_long_name(const char *octets, size_t start, size_t stop, const sip_limits *limits, sip_line *line)
+{
+    const char *p = octets + start, *end = octets + stop, *name_end = skip_class(p, end, CHAR_TOKEN), *value = name_end;
+    size_t size = (size_t)(name_end - p);
+
+    while (value < end && (*value == ' ' || *value == '\t'))
+        value++;
+    if (!size || size > limits->name_size || value == end || *value != ':')
+        return -1;
+    value = skip_white(value + 1, end);
+    end = trim_end(value, end);
+    line->name_at = (uint16_t)start;
+    line->value_at = (uint16_t)(value - octets);
+    line->value_size = (uint16_t)(end - value);
+    line->name_size = (uint8_t)size;
+    line->id = (uint8_t)sip_header_id(p, size);
+    return line->id;
+}
+
+typedef const char *(*fast_lines_function)(const char *octets, size_t size, size_t *start_end,
+                                           const sip_limits *limits, sip_line *lines, size_t room, sip_index *index);
+
+#define TARGET
+#define LINES(name_) portable_##name_
+#define SIMD(name_) portable_##name_
+#include "lines_fast.h"
+
+#if defined(SIP_HAS_SSE2)
+#define TARGET
+#define LINES(name_) sse2_##name_
+#define SIMD(name_) sse2_##name_
+#include "lines_fast.h"
+#endif
+
+#if defined(SIP_HAS_AVX2)
+#define avx2_mask_of_16 sse2_mask_of_16
+#define avx2_is_name_of_16 sse2_is_name_of_16
+#define TARGET AVX2
+#define LINES(name_) avx2_##name_
+#define SIMD(name_) avx2_##name_
+#include "lines_fast.h"
+#endif
+
+#if defined(SIP_HAS_NEON)
+#define TARGET
+#define LINES(name_) neon_##name_
+#define SIMD(name_) neon_##name_
+#include "lines_fast.h"
+#endif
+
+/* What this machine can, best first. */
+static const struct { const char *name; fast_lines_function lines; } instruction_sets[] = {
+#if defined(SIP_HAS_AVX2)
+    {"avx2", avx2_fast_lines},
+#endif
+#if defined(SIP_HAS_SSE2)
+    {"sse2", sse2_fast_lines},
+#endif
+#if defined(SIP_HAS_NEON)
+    {"neon", neon_fast_lines},
+#endif
+    {"portable", portable_fast_lines},
+    {"scalar", NULL}             /* index_lines alone */
+};
+
+#define INSTRUCTION_SETS (sizeof instruction_sets / sizeof *instruction_sets)
+
+static int chosen_instruction_set = -1;
+
+static int can_run(const char *name)
+{
+#if defined(SIP_HAS_AVX2)
+    if (!strcmp(name, "avx2"))
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
+#endif
+    return name != NULL;
+}
+
+const char *sip_instruction_set(size_t number)
+{
+    return number < INSTRUCTION_SETS && can_run(instruction_sets[number].name) ? instruction_sets[number].name : NULL;
+}
+
+int sip_use_instruction_set(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < INSTRUCTION_SETS; i++)
+        if (!strcmp(name, instruction_sets[i].name) && can_run(name)) {
+            chosen_instruction_set = (int)i;
+            return 0;
+        }
+    return -1;
+}
+
+static fast_lines_function fast_lines(void)
+{
+    size_t i = 0;
+
+    if (__builtin_expect(chosen_instruction_set < 0, 0)) {
+        while (!can_run(instruction_sets[i].name))
+            i++;
+        chosen_instruction_set = (int)i;
+    }
+    return instruction_sets[chosen_instruction_set].lines;
 }
 
 #endif

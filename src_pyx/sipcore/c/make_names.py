@@ -59,8 +59,8 @@ def enum(kind: str, prefix: str, names: list[str]) -> str:
     return f"enum {kind} {{\n    {prefix}OTHER,\n{members}    {prefix}COUNT\n}};\n"
 
 
-def row(text: str) -> str:
-    return f"    {{{len(text)}, {{{', '.join(str(octet) for octet in text.lower().encode())}}}}},"
+def row(text: bytes) -> str:
+    return f"    {{{', '.join(map(str, text))}}},"
 
 
 def c_strings(prefix: str, names: list[str]) -> str:
@@ -68,9 +68,10 @@ def c_strings(prefix: str, names: list[str]) -> str:
 
 
 def table_of_slots(pairs: list[tuple[bytes, int]], multipliers: tuple[int, int, int, int]) -> list[int]:
+    """Slot -> number of a spelling; 0 for a free slot."""
     slots = [0] * SLOTS
-    for name, number in pairs:
-        slots[hash_name(name, multipliers)] = number
+    for spelling, (name, _) in enumerate(pairs, 1):
+        slots[hash_name(name, multipliers)] = spelling
     return slots
 
 
@@ -82,7 +83,7 @@ def render() -> str:
     compact = [ord(header.compact) if header.compact else 0 for header in constants.HEADERS]
     lists = [int(header.is_list) for header in constants.HEADERS]
     phrases = "\n".join(f'    {{{code}, {len(text)}, "{text}"}},' for code, text in constants.REASON_PHRASES.items())
-    assert max(map(len, names)) <= NAME_ROOM and len(names) < 127
+    assert max(map(len, names)) <= NAME_ROOM and len(names) < 127 and len(pairs) < 255
     return f"""\
 /* names.h - numbers of header names, methods and transports.
  *
@@ -125,10 +126,18 @@ static const sip_name sip_transport_spelling[SIP_TRANSPORT_COUNT] = {{
 {c_strings("", list(constants.TRANSPORTS))}
 }};
 
-/* Lower-case names, padded with NUL to SIP_NAME_ROOM, by header number. */
-static const struct {{ uint8_t size; char text[SIP_NAME_ROOM]; }} sip_header_lower[SIP_COUNT] = {{
-    {{0, {{0}}}},
-{chr(10).join(row(name) for name in names)}
+/* Every spelling, compact forms too, in lower case and padded with NUL, by its own number; 0 is none. */
+static const char sip_spelling_text[][SIP_NAME_ROOM] = {{
+    {{0}},
+{chr(10).join(row(name) for name, _ in pairs)}
+}};
+
+static const uint8_t sip_spelling_size[] = {{
+{octets([0, *(len(name) for name, _ in pairs)])}
+}};
+
+static const uint8_t sip_spelling_header[] = {{
+{octets([0, *(number for _, number in pairs)])}
 }};
 
 static const char sip_header_compact[SIP_COUNT] = {{

@@ -7,19 +7,22 @@
 #include "chars.h"
 #include "scan.h"
 
+static inline unsigned spelling_slot(const char *name, size_t size)
+{
+    return sip_header_slot((unsigned char)name[0] | 0x20u, (unsigned char)name[size / 2] | 0x20u,
+                           (unsigned char)name[size - 1] | 0x20u, (unsigned)size);
+}
+
 int sip_header_id(const char *name, size_t size)
 {
-    unsigned slot;
-    int id;
+    unsigned spelling;
 
     if (!size || size > SIP_NAME_ROOM)
         return SIP_OTHER;
-    slot = sip_header_slot((unsigned char)name[0] | 0x20u, (unsigned char)name[size / 2] | 0x20u,
-                           (unsigned char)name[size - 1] | 0x20u, (unsigned)size);
-    id = sip_header_slots[slot];
-    if (size == 1)
-        return sip_header_compact[id] == (name[0] | 0x20) ? id : SIP_OTHER;
-    return is_word(name, size, sip_header_lower[id].text, sip_header_lower[id].size) ? id : SIP_OTHER;
+    spelling = sip_header_slots[spelling_slot(name, size)];
+    if (!is_word(name, size, sip_spelling_text[spelling], sip_spelling_size[spelling]))
+        return SIP_OTHER;
+    return sip_spelling_header[spelling];
 }
 
 const sip_name *sip_header_name(int id)
@@ -37,14 +40,35 @@ int sip_header_has_list(int id)
     return sip_header_is_list[id > 0 && id < SIP_COUNT ? id : 0];
 }
 
+static inline int is_method(int id, const char *name, size_t size)
+{
+    return size == sip_method_spelling[id].size && !memcmp(name, sip_method_spelling[id].text, size);
+}
+
+/* By the first letter, which no more than two methods share. */
 int sip_method_id(const char *name, size_t size)
 {
-    int id;
+    static const uint8_t by_letter['Z' - 'A' + 1][2] = {
+        ['A' - 'A'] = {SIP_METHOD_ACK},
+        ['B' - 'A'] = {SIP_METHOD_BYE},
+        ['C' - 'A'] = {SIP_METHOD_CANCEL},
+        ['I' - 'A'] = {SIP_METHOD_INVITE, SIP_METHOD_INFO},
+        ['M' - 'A'] = {SIP_METHOD_MESSAGE},
+        ['N' - 'A'] = {SIP_METHOD_NOTIFY},
+        ['O' - 'A'] = {SIP_METHOD_OPTIONS},
+        ['P' - 'A'] = {SIP_METHOD_PRACK, SIP_METHOD_PUBLISH},
+        ['R' - 'A'] = {SIP_METHOD_REGISTER, SIP_METHOD_REFER},
+        ['S' - 'A'] = {SIP_METHOD_SUBSCRIBE},
+        ['U' - 'A'] = {SIP_METHOD_UPDATE}
+    };
+    const uint8_t *ids;
 
-    for (id = 1; id < SIP_METHOD_COUNT; id++)
-        if (size == sip_method_spelling[id].size && !memcmp(name, sip_method_spelling[id].text, size))
-            return id;
-    return SIP_METHOD_OTHER;
+    if (!size || *name < 'A' || *name > 'Z')
+        return SIP_METHOD_OTHER;
+    ids = by_letter[*name - 'A'];
+    if (is_method(ids[0], name, size))
+        return ids[0];
+    return is_method(ids[1], name, size) ? ids[1] : SIP_METHOD_OTHER;
 }
 
 const sip_name *sip_method_name(int id)
@@ -57,6 +81,8 @@ int sip_transport_id(const char *name, size_t size)
     size_t i;
     int id;
 
+    if (size == 3 && !memcmp(name, "UDP", 3))
+        return SIP_TRANSPORT_UDP;
     for (id = 1; id < SIP_TRANSPORT_COUNT; id++) {
         if (size != sip_transport_spelling[id].size)
             continue;

@@ -64,7 +64,7 @@ int sip_fault_status(int fault)
 
 static int is_current_version(const char *p, const char *end)
 {
-    return IS_WORD(p, (size_t)(end - p), "sip/2.0");
+    return (end - p == 7 && !memcmp(p, "SIP/2.0", 7)) || IS_WORD(p, (size_t)(end - p), "sip/2.0");
 }
 
 /* SIP/1*DIGIT.1*DIGIT of some other version. */
@@ -171,7 +171,8 @@ static void scan_address(const char *octets, const sip_line *line, const sip_lim
 {
     size_t at, end = (size_t)line->value_at + line->value_size;
     sip_name_addr address;
-    int bad = sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &at);
+    sip_uri uri;
+    int bad = sip_parse_address(octets, line->value_at, end, limits->parameter_count, &address, &uri, &at);
 
     if (bad)
         note_fault(index, bad == SIP_CROWDED ? SIP_FAULT_PARAMETER_COUNT : fault, at);
@@ -204,10 +205,14 @@ static void scan_cseq(const char *octets, const sip_line *line, sip_index *index
         note_fault(index, SIP_FAULT_CSEQ, at);
         return;
     }
+    if (!index->status_code && !is_other_method(octets, index)) {
+        index->cseq_method = index->method;
+        return;
+    }
     index->cseq_method = (uint8_t)sip_method_id(octets + index->cseq_method_token.at, index->cseq_method_token.size);
     if (index->status_code)
         index->method = index->cseq_method;
-    else if (is_other_method(octets, index))
+    else
         note_fault(index, index->method ? SIP_FAULT_CSEQ_METHOD : SIP_FAULT_CSEQ_METHOD_UNKNOWN,
                    index->cseq_method_token.at);
 }
@@ -305,29 +310,56 @@ static int scan_unfinished(size_t size, const sip_limits *limits, sip_index *ind
     return SIP_OK;
 }
 
+static void scan_start_line(const char *octets, const char *end, sip_index *index)
+{
+    if (is_status_line(octets, end))
+        scan_status_line(octets, end, index);
+    else
+        scan_request_line(octets, end, index);
+}
+
+/* The slow way to what fast_lines does: any head, and any fault in it. */
+static const char *scan_lines(const char *octets, size_t size, const sip_limits *limits, const char **start_end,
+                              sip_line *lines, size_t room, sip_index *index)
+{
+    const char *end = octets + size, *resume, *next;
+
+    index->line_count = 0;
+    memset(index->first, 0, sizeof index->first);
+    memset(index->present, 0, sizeof index->present);
+    *start_end = find_line_end(octets, end);
+    if (*start_end == end || (**start_end == '\r' && *start_end + 1 == end)) {
+        *start_end = NULL;
+        return NULL;
+    }
+    next = skip_line_end(*start_end, end, &resume);
+    if (!next || *start_end == octets) {
+        note_fault(index, SIP_FAULT_START_LINE, (size_t)(*start_end - octets));
+        *start_end = NULL;
+        return NULL;
+    }
+    scan_start_line(octets, *start_end, index);
+    return index_lines(octets, next, end, limits, lines, room, index);
+}
+
 static int scan_head(const char *octets, size_t size, const sip_limits *limits,
                      sip_line *lines, size_t room, sip_index *index)
 {
-    const char *end = octets + (size < limits->head_size ? size : limits->head_size);
-    const char *stop = find_line_end(octets, end), *next, *resume;
+    size_t head_size = size < limits->head_size ? size : limits->head_size, start_size;
+    fast_lines_function fast = fast_lines();
+    const char *start_end, *next = NULL;
 
-    if (stop == end || (*stop == '\r' && stop + 1 == end))
-        return scan_unfinished(size, limits, index);
-    next = skip_line_end(stop, end, &resume);
-    if (!next || stop == octets) {
-        note_fault(index, SIP_FAULT_START_LINE, (size_t)(stop - octets));
-        return SIP_OK;
-    }
-    if (is_status_line(octets, stop))
-        scan_status_line(octets, stop, index);
+    if (fast)
+        next = fast(octets, head_size, &start_size, limits, lines, room, index);
+    if (next && start_size)
+        scan_start_line(octets, octets + start_size, index);
     else
-        scan_request_line(octets, stop, index);
-    next = index_lines(octets, next, end, limits, lines, room, index);
+        next = scan_lines(octets, head_size, limits, &start_end, lines, room, index);
     if (index->line_count > room)
         return SIP_MORE_LINES;
     scan_values(octets, lines, limits, index);
     if (!next)
-        return scan_unfinished(size, limits, index);
+        return index->fault == SIP_FAULT_START_LINE ? SIP_OK : scan_unfinished(size, limits, index);
     index->is_head_whole = 1;
     index->body_at = (uint32_t)(next - octets);
     return scan_body(octets, size, lines, limits, index);

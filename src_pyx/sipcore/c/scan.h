@@ -132,6 +132,11 @@ enum sip_scan_result {
 int sip_scan(const char *octets, size_t size, const sip_limits *limits,
              sip_line *lines, size_t lines_room, sip_index *index);
 
+/* The instruction sets that this machine can index lines with, best first; NULL after the last.  The best is used
+ * unless another is chosen (0; -1 if it cannot run here), which tests do. */
+const char *sip_instruction_set(size_t number);
+int sip_use_instruction_set(const char *name);
+
 /* The words and the status code for a fault. */
 const char *sip_fault_reason(int fault);
 int sip_fault_status(int fault);
@@ -148,6 +153,9 @@ const sip_phrase *sip_reason_phrase(int status_code);   /* size 0 if there is no
 
 /* Whether there is no CR, LF or NUL: what would end a line, or a text, early. */
 int sip_is_safe(const char *text, size_t size);
+
+/* Copy text to `out`, which has room for it, and say whether it is safe. */
+int sip_copy_safe(char *out, const char *text, size_t size);
 
 /* Whether all of it is a token (RFC 3261 section 25.1), and not empty. */
 int sip_is_token(const char *text, size_t size);
@@ -219,7 +227,7 @@ typedef struct {
 
 int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t *at);
 int sip_parse_address(const char *text, size_t from, size_t to, uint32_t parameter_limit,
-                      sip_name_addr *address, size_t *at);
+                      sip_name_addr *address, sip_uri *uri, size_t *at);
 int sip_parse_via(const char *text, size_t from, size_t to, uint32_t parameter_limit, sip_via *via, size_t *at);
 int sip_parse_cseq(const char *text, size_t from, size_t to, uint32_t *number, sip_span *method, size_t *at);
 

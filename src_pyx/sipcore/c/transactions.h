@@ -34,7 +34,7 @@ typedef struct { uint64_t low, high; } transaction_key;
 
 /* A finished server transaction is this row and the octets of its response. */
 typedef struct {
-    uint32_t next_by_key;
+    uint32_t spare;                           /* the pool's while the row is free */
     uint32_t generation;                      /* never 0 while the row lives */
     transaction_key key;
     uint64_t dialog_key;                      /* From tag, Call-ID, CSeq: merged requests and ACK to 2xx */
@@ -46,7 +46,6 @@ typedef struct {
         struct { uint32_t previous, next; } link;
     } wait;
     int64_t deadline_us;
-    uint32_t next_by_dialog;
     uint32_t interval_ms;                     /* of the repeating timer; 0: none runs */
     uint32_t user_agent;
     uint32_t to_tag_hash;
@@ -54,7 +53,6 @@ typedef struct {
     uint8_t machine, state;
     uint8_t deadline_event, repeat_event;
     uint8_t queue, flags;
-    uint16_t spare;
 } transaction_row;
 
 typedef struct { uint32_t actions; uint8_t next_state, known; } transaction_cell;
@@ -179,41 +177,150 @@ static inline uint64_t dialog_key(sip_key key, uint32_t user_agent, const char *
     return siphash13(key, text.octets, text.size);
 }
 
-/* A growing table of chains over row indexes: one bucket is split for each insertion above one row a bucket, so
- * no insertion ever pays for a whole rehash (linear hashing). */
+/* Rows by hash: open addressing over entries of 8 octets, so that a miss costs one cache line and visits no row.  It
+ * doubles without a pause: the former half-sized array is emptied by a few slots with each addition. */
+typedef struct { uint32_t row, hash; } hash_entry;    /* row + 1; 0: empty */
+
+#define HASH_MOVED UINT32_MAX                         /* in `former` only: the slot was emptied, probing goes on */
+#define HASH_MOVES 4                                  /* slots of `former` emptied with each addition */
+
 typedef struct {
-    uint32_t *heads;
-    uint32_t count, room;                     /* buckets in use; buckets allocated */
-    uint32_t mask;                            /* smallest power of two above count - 1, minus 1 */
-} bucket_table;
+    hash_entry *entries, *former;                     /* former: NULL unless the table is growing */
+    uint32_t mask, former_mask;
+    uint32_t count;                                   /* entries in both arrays */
+    uint32_t emptied;                                 /* slots of `former` below this are empty */
+} hash_table;
 
-static inline int buckets_init(bucket_table *table)
+/* Where a search stands. */
+typedef struct { uint32_t probes; uint8_t in_former; } hash_cursor;
+
+static inline hash_cursor start_of_search(void)
 {
-    table->count = table->room = 256;
+    hash_cursor cursor = { 0, 0 };
+    return cursor;
+}
+
+static inline int hash_init(hash_table *table)
+{
+    memset(table, 0, sizeof *table);
     table->mask = 255;
-    table->heads = (uint32_t *)malloc(table->room * sizeof *table->heads);
-    if (!table->heads) return -1;
-    memset(table->heads, 0xff, table->room * sizeof *table->heads);
+    table->entries = (hash_entry *)calloc(256, sizeof *table->entries);
+    return table->entries ? 0 : -1;
+}
+
+static inline void hash_free(hash_table *table)
+{
+    free(table->entries);
+    free(table->former);
+    table->entries = table->former = NULL;
+}
+
+static inline size_t hash_octets(const hash_table *table)
+{
+    return ((size_t)table->mask + 1 + (table->former ? (size_t)table->former_mask + 1 : 0)) * sizeof(hash_entry);
+}
+
+static inline void hash_put(hash_table *table, uint32_t hash, uint32_t row)
+{
+    uint32_t at = hash & table->mask;
+    while (table->entries[at].row) at = (at + 1) & table->mask;
+    table->entries[at].row = row;
+    table->entries[at].hash = hash;
+}
+
+static inline void hash_move(hash_table *table, uint32_t slots)
+{
+    while (table->former && slots--) {
+        hash_entry *entry = table->former + table->emptied;
+        if (entry->row && entry->row != HASH_MOVED) {
+            hash_put(table, entry->hash, entry->row);
+            entry->row = HASH_MOVED;
+        }
+        if (table->emptied++ == table->former_mask) {
+            free(table->former);
+            table->former = NULL;
+        }
+    }
+}
+
+/* Start to double; -1 when memory is at its end and not a slot is left. */
+static inline int hash_grow(hash_table *table)
+{
+    size_t room = ((size_t)table->mask + 1) * 2;
+    hash_entry *entries = (hash_entry *)calloc(room, sizeof *entries);
+    if (!entries) return table->count < table->mask ? 0 : -1;
+    hash_move(table, UINT32_MAX);
+    table->former = table->entries;
+    table->former_mask = table->mask;
+    table->emptied = 0;
+    table->entries = entries;
+    table->mask = (uint32_t)(room - 1);
     return 0;
 }
 
-static inline uint32_t bucket_of(const bucket_table *table, uint64_t hash)
+/* Add a row; -1 when memory is at its end. */
+static inline int hash_add(hash_table *table, uint32_t hash, uint32_t row)
 {
-    uint32_t at = (uint32_t)hash & table->mask;
-    return at < table->count ? at : at & (table->mask >> 1);
+    hash_move(table, HASH_MOVES);
+    if (table->count > table->mask - table->mask / 4 && hash_grow(table) < 0) return -1;
+    hash_put(table, hash, row + 1);
+    table->count++;
+    return 0;
 }
 
-/* Room for one more bucket; -1 when memory is at its end (the table works on, with longer chains). */
-static inline int buckets_reserve(bucket_table *table)
+/* The next row under a hash, TRANSACTION_NONE at the end. */
+static inline uint32_t hash_next(const hash_table *table, uint32_t hash, hash_cursor *cursor)
 {
-    uint32_t *heads;
-    if (table->count < table->room) return 0;
-    if (table->room > UINT32_MAX / 8) return -1;
-    heads = (uint32_t *)realloc(table->heads, (size_t)table->room * 2 * sizeof *heads);
-    if (!heads) return -1;
-    table->heads = heads;
-    table->room *= 2;
-    return 0;
+    for (;;) {
+        const hash_entry *entries = cursor->in_former ? table->former : table->entries;
+        uint32_t mask = cursor->in_former ? table->former_mask : table->mask;
+        while (cursor->probes <= mask) {
+            const hash_entry *entry = entries + ((hash + cursor->probes++) & mask);
+            if (!entry->row) break;
+            if (entry->hash == hash && entry->row != HASH_MOVED) return entry->row - 1;
+        }
+        if (cursor->in_former || !table->former) return TRANSACTION_NONE;
+        cursor->in_former = 1;
+        cursor->probes = 0;
+    }
+}
+
+/* Close the gap that an entry leaves: those behind it that could stand nearer to their place move up. */
+static inline void hash_close(hash_table *table, uint32_t gap)
+{
+    uint32_t at = gap;
+    for (;;) {
+        at = (at + 1) & table->mask;
+        if (!table->entries[at].row) break;
+        if (((at - table->entries[at].hash) & table->mask) >= ((at - gap) & table->mask)) {
+            table->entries[gap] = table->entries[at];
+            gap = at;
+        }
+    }
+    table->entries[gap].row = 0;
+}
+
+/* Remove a row that was added under this hash. */
+static inline void hash_remove(hash_table *table, uint32_t hash, uint32_t row)
+{
+    uint32_t probes;
+    for (probes = 0; probes <= table->mask; probes++) {
+        uint32_t at = (hash + probes) & table->mask;
+        if (!table->entries[at].row) break;
+        if (table->entries[at].row == row + 1) {
+            hash_close(table, at);
+            table->count--;
+            return;
+        }
+    }
+    for (probes = 0; table->former && probes <= table->former_mask; probes++) {
+        hash_entry *entry = table->former + ((hash + probes) & table->former_mask);
+        if (entry->row == row + 1) {
+            entry->row = HASH_MOVED;
+            table->count--;
+            return;
+        }
+    }
 }
 
 #endif

@@ -43,6 +43,37 @@ int sip_is_safe(const char *text, size_t size)
     return !bad;
 }
 
+/* Whether one of the eight octets is CR, LF or NUL. */
+static inline uint64_t has_unsafe(uint64_t word)
+{
+    uint64_t cr = word ^ '\r' * EACH_OCTET, lf = word ^ '\n' * EACH_OCTET;
+
+    return (((word - EACH_OCTET) & ~word) | ((cr - EACH_OCTET) & ~cr) | ((lf - EACH_OCTET) & ~lf)) & 0x80 * EACH_OCTET;
+}
+
+static inline uint64_t copy_word(char *out, const char *text)
+{
+    uint64_t word;
+
+    memcpy(&word, text, 8);
+    memcpy(out, &word, 8);
+    return has_unsafe(word);
+}
+
+int sip_copy_safe(char *out, const char *text, size_t size)
+{
+    uint64_t bad = 0;
+    size_t i;
+
+    if (size < 8) {
+        memcpy(out, text, size);
+        return sip_is_safe(text, size);
+    }
+    for (i = 0; i + 8 < size; i += 8)
+        bad |= copy_word(out + i, text + i);
+    return !(bad | copy_word(out + size - 8, text + size - 8));
+}
+
 int sip_is_token(const char *text, size_t size)
 {
     return size && skip_class(text, text + size, CHAR_TOKEN) == text + size;
@@ -60,9 +91,34 @@ static const char *skip_quoted(const char *p, const char *end)
     return NULL;
 }
 
+/* `;name` or `;name=value` at p without white space or quotes, the way nearly all are written: its end, or NULL. */
+static inline const char *skip_plain_parameter(const char *text, const char *p, const char *end,
+                                               sip_parameter *parameter)
+{
+    const char *name = p + 1, *value;
+
+    if (p == end || *p != ';')
+        return NULL;
+    p = value = skip_class(name, end, CHAR_TOKEN);
+    parameter->name = span_of(text, name, p);
+    parameter->has_value = p < end && *p == '=';
+    if (parameter->has_value)
+        p = skip_class(++value, end, CHAR_VALUE);
+    parameter->value = span_of(text, value, p);
+    if (!parameter->name.size || parameter->has_value == (p == value))
+        return NULL;
+    return p == end || *p == ';' || *p == ',' ? p : NULL;
+}
+
 int sip_next_parameter(const char *text, size_t to, size_t *at, sip_parameter *parameter)
 {
-    const char *end = text + to, *p = skip_white(text + *at, end), *from;
+    const char *end = text + to, *p = skip_plain_parameter(text, text + *at, end, parameter), *from;
+
+    if (p) {
+        *at = (size_t)(p - text);
+        return 1;
+    }
+    p = skip_white(text + *at, end);
 
     *at = (size_t)(p - text);
     if (p == end || *p == ',')
@@ -194,6 +250,53 @@ static const char *skip_uri_parameters(const char *p, const char *end)
     return p;
 }
 
+/* `[user@]host[:port][;parameters]` without escapes, password or headers, the way nearly all are written: where it
+ * ends, or NULL for what parse_sip_uri has to look at. */
+static inline const char *parse_plain_uri(const char *text, const char *p, const char *end, sip_uri *uri)
+{
+    const char *from = p;
+    int32_t port = 0;
+
+    p = skip_class(p, end, CHAR_PLAIN);
+    if (p < end && *p == '@' && p > from) {
+        uri->user = span_of(text, from, p);
+        from = ++p;
+        p = skip_class(p, end, CHAR_HOST);
+    } else if (skip_class(from, p, CHAR_HOST) != p) {
+        return NULL;
+    }
+    uri->host = span_of(text, from, p);
+    if (p == from)
+        return NULL;
+    if (p < end && *p == ':') {
+        for (from = ++p; p < end && p < from + 5 && is_char((unsigned char)*p, CHAR_DIGIT); p++)
+            port = port * 10 + (*p - '0');
+        if (!port || port > 65535)
+            return NULL;
+        uri->port = port;
+    }
+    from = p;
+    while (p < end && *p == ';' && p + 1 < end && is_char((unsigned char)p[1], CHAR_PLAIN) && p[1] != '=')
+        p = skip_class(p + 1, end, CHAR_PLAIN);
+    uri->parameters = span_of(text, from, p);
+    if (uri->user.size)
+        uri->flags |= SIP_URI_HAS_USER;
+    return p;
+}
+
+/* The same with its scheme in front, which is sip. */
+static inline const char *begin_plain_uri(const char *text, const char *p, const char *end, sip_uri *uri)
+{
+    memset(uri, 0, sizeof *uri);
+    uri->port = -1;
+    if (!BEGINS(p, end, "sip:"))
+        return NULL;
+    uri->flags = SIP_URI_IS_SIP;
+    uri->scheme = span_of(text, p, p + 3);
+    uri->opaque = span_of(text, p + 4, end);
+    return parse_plain_uri(text, p + 4, end, uri);
+}
+
 static int parse_sip_uri(const char *text, const char *p, const char *end, sip_uri *uri, const char **stop)
 {
     const char *at_sign = memchr(p, '@', (size_t)(end - p));
@@ -252,13 +355,15 @@ int sip_parse_uri(const char *text, size_t from, size_t to, sip_uri *uri, size_t
     size_t scheme_size;
     int result;
 
+    *at = from;
+    if (to > SIP_HEAD_MAX || from >= to)
+        return -1;
+    if (begin_plain_uri(text, start, end, uri) == end)
+        return 0;
     memset(uri, 0, sizeof *uri);
     uri->port = -1;
-    *at = from;
-    if (to > SIP_HEAD_MAX || from >= to || !is_char((unsigned char)*p, CHAR_ALPHA))
+    if (!is_char((unsigned char)*p, CHAR_ALPHA))
         return -1;
-    while (p < end && is_char((unsigned char)*p, CHAR_ALPHA | CHAR_DIGIT | CHAR_HOST) && *p != '_')
-        p++;
     while (p < end && (*p == '+' || (is_char((unsigned char)*p, CHAR_HOST) && *p != '_')))
         p++;
     *at = (size_t)(p - text);
@@ -293,7 +398,8 @@ static int parse_address_parameters(const char *text, const char *p, const char 
     int found;
 
     *at = (size_t)(p - text);
-    while ((found = sip_next_parameter(text, (size_t)(end - text), at, &parameter)) == 1) {
+    found = 0;
+    while (text + *at < end && (found = sip_next_parameter(text, (size_t)(end - text), at, &parameter)) == 1) {
         if (++count > limit)
             return SIP_CROWDED;
         p = text + *at;
@@ -304,18 +410,22 @@ static int parse_address_parameters(const char *text, const char *p, const char 
     address->end = (uint16_t)*at;
     if (address->parameters.size)
         address->value.size = (uint16_t)(p - text - address->value.at);
-    return found;
+    return found < 0 ? SIP_MALFORMED : 0;
 }
 
 static int parse_bracketed(const char *text, const char *p, const char *end, uint32_t limit,
-                           sip_name_addr *address, size_t *at)
+                           sip_name_addr *address, sip_uri *uri, size_t *at)
 {
-    const char *close = memchr(p, '>', (size_t)(end - p));
-    sip_uri uri;
+    const char *close = begin_plain_uri(text, p + 1, end, uri);
 
     *at = (size_t)(p - text);
-    if (!close || sip_parse_uri(text, (size_t)(p + 1 - text), (size_t)(close - text), &uri, at))
-        return -1;
+    if (!close || close == end || *close != '>') {
+        close = memchr(p, '>', (size_t)(end - p));
+        if (!close || sip_parse_uri(text, (size_t)(p + 1 - text), (size_t)(close - text), uri, at))
+            return -1;
+    } else {
+        uri->opaque.size = (uint16_t)(close - text - uri->opaque.at);
+    }
     address->flags |= SIP_ADDRESS_BRACKETS;
     address->uri = span_of(text, p + 1, close);
     address->value.size = (uint16_t)(close + 1 - text - address->value.at);
@@ -324,14 +434,13 @@ static int parse_bracketed(const char *text, const char *p, const char *end, uin
 
 /* addr-spec: a URI with a comma, question mark or semicolon needs brackets (RFC 3261 section 20). */
 static int parse_bare(const char *text, const char *p, const char *end, uint32_t limit,
-                      sip_name_addr *address, size_t *at)
+                      sip_name_addr *address, sip_uri *uri, size_t *at)
 {
     const char *from = p;
-    sip_uri uri;
 
     while (p < end && *p != ';' && *p != ',' && !is_white((unsigned char)*p))
         p++;
-    if (sip_parse_uri(text, (size_t)(from - text), (size_t)(p - text), &uri, at))
+    if (sip_parse_uri(text, (size_t)(from - text), (size_t)(p - text), uri, at))
         return -1;
     address->uri = span_of(text, from, p);
     *at = (size_t)(from - text);
@@ -341,7 +450,8 @@ static int parse_bare(const char *text, const char *p, const char *end, uint32_t
     return parse_address_parameters(text, skip_white(p, end), end, limit, address, at);
 }
 
-int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_name_addr *address, size_t *at)
+int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, sip_name_addr *address,
+                      sip_uri *uri, size_t *at)
 {
     const char *end = text + to, *p, *start;
 
@@ -354,7 +464,7 @@ int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, 
     if (p == end)
         return -1;
     if (*p == '<')
-        return parse_bracketed(text, p, end, limit, address, at);
+        return parse_bracketed(text, p, end, limit, address, uri, at);
     if (*p == '"') {
         p = skip_quoted(p, end);
         if (!p)
@@ -363,14 +473,14 @@ int sip_parse_address(const char *text, size_t from, size_t to, uint32_t limit, 
         address->display_name = span_of(text, start, p);
         p = skip_white(p, end);
         *at = (size_t)(p - text);
-        return p < end && *p == '<' ? parse_bracketed(text, p, end, limit, address, at) : -1;
+        return p < end && *p == '<' ? parse_bracketed(text, p, end, limit, address, uri, at) : -1;
     }
     p = skip_class(p, end, CHAR_DISPLAY);
     if (p < end && *p == '<') {
         address->display_name = span_of(text, start, trim_end(start, p));
-        return parse_bracketed(text, p, end, limit, address, at);
+        return parse_bracketed(text, p, end, limit, address, uri, at);
     }
-    return parse_bare(text, start, end, limit, address, at);
+    return parse_bare(text, start, end, limit, address, uri, at);
 }
 
 /* ---- Via */
@@ -384,17 +494,21 @@ static const char *skip_slash(const char *p, const char *end)
 /* `SIP/2.0/UDP` and the white space after it, or NULL. */
 static const char *parse_sent_protocol(const char *text, const char *p, const char *end, sip_via *via)
 {
-    const char *from;
+    const char *from = p;
 
-    from = p;
-    p = skip_class(p, end, CHAR_TOKEN);
-    if (p == from || !(p = skip_slash(p, end)))
-        return NULL;
-    from = p;
-    p = skip_class(p, end, CHAR_TOKEN);
-    via->version = span_of(text, from, p);
-    if (p == from || !(p = skip_slash(p, end)))
-        return NULL;
+    if (BEGINS(p, end, "SIP/2.0/")) {
+        via->version = span_of(text, p + 4, p + 7);
+        p += 8;
+    } else {
+        p = skip_class(p, end, CHAR_TOKEN);
+        if (p == from || !(p = skip_slash(p, end)))
+            return NULL;
+        from = p;
+        p = skip_class(p, end, CHAR_TOKEN);
+        via->version = span_of(text, from, p);
+        if (p == from || !(p = skip_slash(p, end)))
+            return NULL;
+    }
     from = p;
     p = skip_class(p, end, CHAR_TOKEN);
     via->transport = span_of(text, from, p);
@@ -471,7 +585,8 @@ int sip_parse_via(const char *text, size_t from, size_t to, uint32_t limit, sip_
     via->parameters = span_of(text, p, p);
     via->value.size = (uint16_t)(value_end - text - via->value.at);
     *at = (size_t)(p - text);
-    while ((found = sip_next_parameter(text, to, at, &parameter)) == 1) {
+    found = 0;
+    while (*at < to && (found = sip_next_parameter(text, to, at, &parameter)) == 1) {
         if (++count > limit)
             return SIP_CROWDED;
         via->parameters.size = (uint16_t)(*at - via->parameters.at);
@@ -479,18 +594,18 @@ int sip_parse_via(const char *text, size_t from, size_t to, uint32_t limit, sip_
         note_via_parameter(text, &parameter, via);
     }
     via->end = (uint16_t)*at;
-    return found;
+    return found < 0 ? SIP_MALFORMED : 0;
 }
 
 int sip_parse_cseq(const char *text, size_t from, size_t to, uint32_t *number, sip_span *method, size_t *at)
 {
     const char *end = text + to, *p = skip_white(text + from, end), *start = p;
-    int64_t value;
+    uint64_t value = 0;
 
-    p = skip_class(p, end, CHAR_DIGIT);
-    value = sip_parse_number(start, (size_t)(p - start), 0x7fffffff);
+    for (; p < end && is_char((unsigned char)*p, CHAR_DIGIT) && value < 0x80000000u; p++)
+        value = value * 10 + (uint64_t)(*p - '0');
     *at = from;
-    if (value < 0 || p == end || !is_white((unsigned char)*p))
+    if (p == start || value > 0x7fffffff || p == end || !is_white((unsigned char)*p))
         return -1;
     *number = (uint32_t)value;
     start = skip_white(p, end);
