@@ -1,9 +1,10 @@
 """A server for load measurements: one UDP socket, plain Python handlers, on the bare engine or on a Stack.
 
-    python benches/serve.py --port 5971 [--stack] [--stateless] [--asyncio]
+    python benches/serve.py --port 5971 [--stack] [--stateless] [--asyncio] [--live N]
 
 Answers OPTIONS 200 (with --stateless: without a transaction), REGISTER 200
 with the Contact it came with, INVITE 200 with a session description, BYE 200.
+With --live N it starts with N finished transactions, which live for 32 s.
 Prints the counters when it is told to end (SIGTERM, SIGINT).
 """
 
@@ -84,6 +85,28 @@ class Server:
         self.loop.call_later(0.05, self.ring)
 
 
+class Nowhere:
+    """Takes what is sent to the clients that never were."""
+
+    def send_batch(self, datagrams: list[tuple[bytes, str, int]]) -> None: ...
+
+
+def fill(engine: Engine, count: int, now: float) -> None:
+    """Bring about `count` finished transactions."""
+    engine.max_server_transactions = max(engine.max_server_transactions, 4 * count)
+    user_agent = engine.add_user_agent(Answers(5060, stateless=False))
+    local = engine.add_local("udp", "127.0.0.9", 5060, user_agent=user_agent, sender=Nowhere())
+    flow = engine.datagram_flow(local, "127.0.0.8", 5060)
+    for number in range(count):
+        engine.receive(
+            b"OPTIONS sip:service@127.0.0.9 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.8:5060;branch=z9hG4bKlive%012d\r\n"
+            b"Max-Forwards: 70\r\nFrom: <sip:live@127.0.0.8>;tag=live%012d\r\nTo: <sip:service@127.0.0.9>\r\n"
+            b"Call-ID: live%012d\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n" % (number, number, number),
+            flow,
+            now,
+        )
+
+
 def yes(request: Request) -> None:
     request.reply(200)
 
@@ -103,12 +126,13 @@ async def stack_engine(port: int, *, stateless: bool) -> Engine:
     return stack.engine
 
 
-async def serve(port: int, *, stateless: bool, on_stack: bool) -> dict[str, int]:
+async def serve(port: int, *, stateless: bool, on_stack: bool, live: int) -> dict[str, int]:
     loop = asyncio.get_running_loop()
     if on_stack:
         engine = await stack_engine(port, stateless=stateless)
     else:
         engine = Server(loop, port, stateless=stateless).engine
+    fill(engine, live, loop.time())
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
@@ -116,11 +140,12 @@ async def serve(port: int, *, stateless: bool, on_stack: bool) -> dict[str, int]
     return engine.stats()
 
 
-def main() -> int:
+def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--stateless", action="store_true", help="OPTIONS without transactions")
     parser.add_argument("--stack", action="store_true", help="on a Stack in place of the bare engine")
+    parser.add_argument("--live", type=int, default=0, help="finished transactions to start with")
     parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
     arguments = parser.parse_args()
     if arguments.asyncio:
@@ -129,9 +154,10 @@ def main() -> int:
         import uvloop  # noqa: PLC0415
 
         runner = uvloop.run
-    print(json.dumps(runner(serve(arguments.port, stateless=arguments.stateless, on_stack=arguments.stack))))
+    main = serve(arguments.port, stateless=arguments.stateless, on_stack=arguments.stack, live=arguments.live)
+    print(json.dumps(runner(main)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

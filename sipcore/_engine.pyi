@@ -37,7 +37,9 @@ class UserAgentEvents(Protocol):
     def on_request(self, request: Request, /) -> None:
         """A new request, also the ACK to a 2xx.  Answer it with `request.reply(...)`, now or later.
 
-        An exception is logged and answered 500; the batch goes on.
+        An exception is logged and answered 500; the batch goes on.  A 401 or
+        407 to an INVITE without credentials leaves no transaction behind (RFC
+        3261 section 8.2.7): a repeated INVITE comes up again.
         """
     def on_cancel(self, request: Request, /) -> None:
         """The INVITE `request` was cancelled; the engine has answered the CANCEL itself.  Answer 487."""

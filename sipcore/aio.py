@@ -15,7 +15,7 @@ import random
 import socket as socket_module
 import ssl as ssl_module
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from sipcore._batch import DatagramSocket, ReceiveArena
@@ -202,6 +202,9 @@ class AsyncioEnv:
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:
         self.connections.end(driver, flow, reason)
+
+    def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
+        self.connections.end_all(driver, locals)
 
     async def _connected(self, host: str, port: int, bind: tuple[str, int]) -> socket_module.socket:
         """A connected socket with the source address asked for, which a listener may hold as well."""

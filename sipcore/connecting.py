@@ -74,6 +74,10 @@ class Connector:
             limits=limits or user_agent.limits,
         )
 
+    def locals(self) -> set[int]:
+        """The engine's local addresses that were made for connections from here."""
+        return set(self._locals.values())
+
     def close(self) -> None:
         """Close what was shared, stop what is being opened."""
         for task in self._opening.values():

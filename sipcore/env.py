@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl as ssl_module
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -185,6 +185,10 @@ class Env(Protocol):
         `on_lost(flow, reason)` is called once when the connection ends, also
         when this side closed it.
         """
+        ...
+
+    def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
+        """Close every connection of `driver` that speaks for one of `locals`, or for any."""
         ...
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:

@@ -47,6 +47,10 @@ class Finder:
         found = self._found.get(site)
         return found if found is not None and found.valid_until > self._env.now() else None
 
+    def last(self, site: Site) -> Found | None:
+        """Where `site` was last found, whether that still holds or not."""
+        return self._found.get(site)
+
     async def find(self, site: Site) -> Found:
         """Locate `site`, asking DNS where the resolver's cache does not know.  LocateError: registration code 901."""
         located, asked = await drive(locate(site, self._draw), self._env.resolver, serve_stale=self._serve_stale)

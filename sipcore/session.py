@@ -193,23 +193,11 @@ class Call:
         """A re-INVITE was cancelled."""
         uas.reply_quietly(request, 487)
 
-    def awaits_ack(self, request: Request) -> bool:
-        """Whether the 2xx to this INVITE was of this call."""
-        dialog = self.dialog
-        return (
-            dialog is not None and dialog.call_id == request.call_id and self._remote_tag(request) == dialog.remote_tag
-        )
-
     def handle_ack_timeout(self) -> None:
         """A 2xx was never acknowledged (RFC 3261 section 13.3.1.4): BYE."""
         self._send_bye((), reason="the 2xx was never acknowledged")
 
     # inside
-
-    @staticmethod
-    def _remote_tag(message: Request) -> str:
-        from_ = message.from_
-        return (from_.tag or "") if from_ is not None else ""
 
     def _draft(self, method: str, headers: Headers, body: bytes, content_type: str) -> Draft:
         dialog = self.dialog

@@ -19,8 +19,12 @@ import asyncio
 import random
 import selectors
 import ssl as ssl_module
+<<<<<<< HEAD
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+=======
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+>>>>>>> main
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -300,6 +304,9 @@ class SimEnv:
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:
         self.connections.end(driver, flow, reason)
+
+    def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
+        self.connections.end_all(driver, locals)
 
     def _attach(
         self,

@@ -116,6 +116,7 @@ class Stack:
         if self.closed:
             return
         self.closer = asyncio.current_task()
+        await asyncio.sleep(0)  # an eagerly started handler is still inside its batch
         agents = tuple(self.user_agents)
         for user_agent in agents:
             user_agent.closing = True
@@ -126,6 +127,7 @@ class Stack:
         self.driver.engine.flush()
         for user_agent in agents:
             user_agent.drop()
+        self.env.disconnect_all(self.driver)
         self.driver.close()
 
     async def __aenter__(self) -> Stack:

@@ -7,7 +7,7 @@ what is the same for both lives here.  Knows nothing of sockets and of SIP.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from sipcore.env import Driver, StreamLimits
 
@@ -25,6 +25,7 @@ class StreamConnection:
 
     def __init__(self, driver: Driver, limits: StreamLimits, on_lost: OnLost | None) -> None:
         self.flow = 0
+        self.local = 0
         self.reason = ""
         self.remote_host = ""
         self._driver = driver
@@ -50,6 +51,7 @@ class StreamConnection:
     def opened(self, transport: str, local: int, local_address: tuple[str, int], remote: tuple[str, int]) -> int:
         """The connection stands: the engine learns of it.  Returns the flow."""
         self.remote_host = remote[0]
+        self.local = local
         self.flow = self._driver.engine.add_connection(local, transport, local_address, remote, self)
         return self.flow
 
@@ -189,3 +191,9 @@ class StreamTable:
         connection = self._connections.get((id(driver), flow))
         if connection is not None:
             connection.end(reason, abort=False)
+
+    def end_all(self, driver: Driver, locals: Collection[int] | None) -> None:
+        """Close the connections of one driver that speak for one of `locals`, or for any."""
+        for (of, _), connection in tuple(self._connections.items()):
+            if of == id(driver) and (locals is None or connection.local in locals):
+                connection.end("closed here", abort=False)

@@ -86,7 +86,6 @@ class UserAgent:
         self._every: tuple[Handler, bool] | None = None
         self._on_invite: CallHandler | None = None
         self._on_cancel: Callable[[Request], None] | None = None
-        self._on_ack_timeout: Callable[[Request], None] | None = None
         self._send_hooks: list[SendHook] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._by_transaction: dict[int, asyncio.Task[Any] | Call] = {}
@@ -510,10 +509,9 @@ class UserAgent:
 
     def on_ack_timeout(self, request: Request) -> None:
         """Our 2xx to an INVITE was never acknowledged: the call that it made is ended (RFC 3261 section 13.3.1.4)."""
-        for call in tuple(self.calls):
-            if call.awaits_ack(request):
-                call.handle_ack_timeout()
-                return
+        call = self._dialogs.get((request.call_id or "", self.engine.to_tag(request), _from_tag(request)))
+        if call is not None:
+            call.handle_ack_timeout()
 
     def on_stray_response(self, response: Response) -> None:
         """A 2xx to an INVITE whose transaction is gone: its call acknowledges it again, or ends the fork."""
@@ -526,6 +524,7 @@ class UserAgent:
     async def close(self, *, timeout: float = 32.0) -> None:
         """End this user agent alone: calls are hung up, running requests end, addresses are freed."""
         self.closing = True
+        await asyncio.sleep(0)  # an eagerly started handler is still inside its batch
         await self._drain(timeout)
         self.drop()
 
@@ -550,6 +549,8 @@ class UserAgent:
         self.connector.close()
         for listener in self.listeners:
             listener.close()
+        spoken_for = {listener.local for listener in self.listeners} | self.connector.locals()
+        self.env.disconnect_all(self.driver, spoken_for)
         self.listeners.clear()
         self.engine.remove_user_agent(self.id)
         self.stack.user_agents.discard(self)

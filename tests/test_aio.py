@@ -7,6 +7,7 @@ import contextlib
 import errno
 import gc
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -221,6 +222,52 @@ def test_a_stream_in_single_octets_is_one_message(run: Any) -> None:
             return await client.receive()
 
     assert run(main).startswith(b"SIP/2.0 200 ")
+
+
+@pytest.mark.parametrize(("connections", "each"), [(10, 100), pytest.param(100, 100, marks=pytest.mark.slow)])
+def test_pipelined_messages_in_random_splits_arrive_once_and_in_order(run: Any, connections: int, each: int) -> None:
+    """FAULTS 13; keep-alives stand between them (RFC 5626 section 3.5.1)."""
+
+    async def main() -> dict[str, list[int]]:
+        seen: dict[str, list[int]] = {}
+        async with listening("tcp") as (stack, port):
+
+            @stack.on("MESSAGE")
+            def message(request: Request) -> None:
+                assert request.call_id is not None
+                connection, number = request.call_id.split("-")
+                seen.setdefault(connection, []).append(int(number))
+                request.reply(200)
+
+            await asyncio.gather(*(pipeline(port, connection) for connection in range(connections)))
+        return seen
+
+    async def pipeline(port: int, connection: int) -> None:
+        draw = random.Random(connection)
+        octets = b"".join(
+            request_octets(
+                "MESSAGE",
+                transport="TCP",
+                branch=f"z9hG4bK{connection}-{number}",
+                call_id=f"{connection}-{number}",
+                body=b"\r\n" * draw.randrange(40),
+            )
+            + draw.choice((b"", b"\r\n\r\n"))
+            for number in range(each)
+        )
+        async with Client(port, socket.SOCK_STREAM) as client:
+            at = 0
+            while at < len(octets):
+                size = draw.choice((1, 7, 100, 1_460, 9_000))
+                await client.send(octets[at : at + size])
+                at += size
+                await asyncio.sleep(0)
+            answers = b""
+            while answers.count(b"SIP/2.0 200 ") < each:
+                answers += await client.receive()
+
+    seen = run(main)
+    assert seen == {str(connection): list(range(each)) for connection in range(connections)}
 
 
 def test_half_a_message_is_closed_after_its_deadline(run: Any) -> None:

@@ -60,6 +60,15 @@ PIECES = (
 # A parameter without a name at the very end, or before the headers.
 FINDINGS_IN_URIS = [b"sip:a@b;", b"sip:b;", b"sip:b;?x=y", b"sip:b;lr;", b"tel:1;", b"tel:;x", b"sip:b;=x", b"sip:b;%4"]
 
+FINDINGS_IN_LINES = [
+    b"Via: SIP/2.0/ UDP a",
+    b"Via: SIP/2.0 / UDP a;branch=x",
+    b"Via: SIP/2.0/UDP a;=x",
+    b"To: <sip:a@b>;=x",
+    b"From: sip:a@b;tag",
+    b"From: <sip:a@b>;tag=1;=2",
+]
+
 
 def text_of(octets: bytes | None) -> str | None:
     return None if octets is None else octets.decode("utf-8", "surrogateescape")
@@ -138,6 +147,11 @@ def test_both_agree_on_every_octet_replaced(name: str) -> None:
 def test_uris_that_were_read_wrongly_once(uri: bytes) -> None:
     compare(b"OPTIONS " + uri + b" SIP/2.0\r\n\r\n")
     compare(b"OPTIONS sip:a@b SIP/2.0\r\nTo: <" + uri + b">\r\n\r\n")
+
+
+@pytest.mark.parametrize("line", FINDINGS_IN_LINES)
+def test_lines_that_were_read_wrongly_once(line: bytes) -> None:
+    compare(b"OPTIONS sip:a@b SIP/2.0\r\n" + line + b"\r\n\r\n")
 
 
 def test_a_fold_behind_long_white_space_costs_linear_time() -> None:

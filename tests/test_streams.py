@@ -58,6 +58,16 @@ def test_nobody_listening_is_a_transport_error() -> None:
     sim.run(main)
 
 
+def test_a_stack_that_closes_ends_its_connections_whoever_opened_them() -> None:
+    async def main(network: SimNetwork) -> str:
+        stack = await stack_at(network, SERVER, "tcp")
+        peer = await network.stream_peer(CLIENT, SERVER, 5060)
+        await stack.close()
+        return await asyncio.wait_for(asyncio.shield(peer.lost), 5)
+
+    assert sim.run(main) == "closed by the far side"
+
+
 def test_a_message_that_begins_and_does_not_end_closes_its_connection() -> None:
     """FAULTS 11."""
 

@@ -485,6 +485,35 @@ def test_a_reflected_answer_is_small() -> None:
         assert sum(len(sent) for sent in bench.sent.take()) <= 2 * len(octets)
 
 
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_challenge_to_an_invite_without_credentials_is_stateless(status: int) -> None:
+    """FAULTS 22, RFC 3261 section 8.2.7: Timer G would repeat it to a victim; its ACK is absorbed all the same."""
+    bench = Bench(lambda received: received.reply(status) if received.method == "INVITE" else None)
+    for _ in range(2):
+        bench.receive(request("INVITE"))
+    challenges = bench.sent.take()
+    assert [status_of(octets) for octets in challenges] == [status, status]
+    assert len({header(octets, "To") for octets in challenges}) == 1
+    assert bench.live() == 0
+    bench.receive(request("ACK", to_tag=bench.engine.to_tag(bench.events.requests[0])))
+    assert [received.method for received in bench.events.requests] == ["INVITE", "INVITE"]
+    bench.receive(request("INVITE", headers='Authorization: Digest username="a"\r\n', branch="z9hG4bKcred"))
+    assert bench.engine.stats()["server_transactions"] == 1
+
+
+def test_a_request_repeated_on_a_new_connection_is_answered_there() -> None:
+    bench = Bench()
+    old, _ = bench.connect()
+    bench.receive(request("INVITE", transport="TCP"), old)
+    bench.engine.remove_connection(old, "reset", bench.now)
+    new, stream = bench.connect(port=6001)
+    bench.receive(request("INVITE", transport="TCP"), new)
+    bench.events.requests[0].reply(200)
+    bench.engine.flush()
+    assert [status_of(octets) for octets in stream.take()] == [200]
+    assert len(bench.events.requests) == 1
+
+
 # bounds
 
 

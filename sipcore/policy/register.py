@@ -168,6 +168,33 @@ class Authenticator(Protocol):
 
 
 @dataclass(slots=True)
+class Outstanding:
+    """One REGISTER under way, through challenges, redirections and other intervals, until its final answer."""
+
+    purpose: str
+    target: Target | None
+    contact: str
+    expires: int
+    request_uri: str
+    attempt: Attempt | None
+    contacts: tuple[str, ...]
+    redirections: int = 0
+    too_brief: int = 0
+    credentials: tuple[Header, ...] = ()
+    tried: tuple[Place, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(slots=True)
+class RegisterFailure:
+    """What went wrong last, for the status line."""
+
+    text: str
+    server: str
+    retry_at: float = 0.0
+
+
+@dataclass(slots=True)
 class RegisterCall:
     """Call-ID, From tag and the CSeq last used, of one (service, registration, server) (SPEC B4)."""
 

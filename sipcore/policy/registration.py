@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sipcore.errors import SipError
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
@@ -24,11 +24,12 @@ from sipcore.policy.register import (
     DAY,
     LEAST_REFRESH,
     MOST_MINIMUM_EXPIRES,
-    Attempt,
     Authenticator,
     Granted,
     Header,
+    Outstanding,
     RegisterCalls,
+    RegisterFailure,
     RegisterResponse,
     RegistrationPlan,
     SendRegister,
@@ -67,33 +68,6 @@ STOP_SECONDS = 4.0
 NOTHING_GRANTED = Granted(0, "")
 TIMER_SLACK = 0.01
 REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
-
-
-@dataclass(slots=True)
-class _Outstanding:
-    """One REGISTER under way, through challenges, redirections and other intervals, until its final answer."""
-
-    purpose: str
-    target: Target | None
-    contact: str
-    expires: int
-    request_uri: str
-    attempt: Attempt | None
-    contacts: tuple[str, ...]
-    redirections: int = 0
-    too_brief: int = 0
-    credentials: tuple[Header, ...] = ()
-    tried: tuple[Place, ...] = ()
-    refusal: str = ""
-
-
-@dataclass(slots=True)
-class _Failure:
-    """What went wrong last, for the status line."""
-
-    text: str
-    server: str
-    retry_at: float = 0.0
 
 
 class RegistrationMachine:
@@ -135,9 +109,9 @@ class RegistrationMachine:
         self._authenticator = authenticator
         self._minimum_expires = 0
         self._calls = RegisterCalls(random)
-        self._outstanding: dict[int, _Outstanding] = {}
+        self._outstanding: dict[int, Outstanding] = {}
         self._token = 0
-        self._failure: _Failure | None = None
+        self._failure: RegisterFailure | None = None
         self._granted = NOTHING_GRANTED
         self._pending_wait = (0.0, "")
         self._silent = False
@@ -317,7 +291,7 @@ class RegistrationMachine:
         if self._authenticator is not None:
             attempt = self._authenticator.attempt(method="REGISTER", uri=self.plan.request_uri)
             credentials = tuple(attempt.first_headers())
-        outstanding = _Outstanding(
+        outstanding = Outstanding(
             purpose,
             target,
             contact,
@@ -343,7 +317,7 @@ class RegistrationMachine:
             values = (*values, f"<{self._bound_contact}>;expires=0")
         return values
 
-    def _send_outstanding(self, outstanding: _Outstanding) -> SendRegister:
+    def _send_outstanding(self, outstanding: Outstanding) -> SendRegister:
         """Give it a token and the next CSeq of its server's Call-ID (SPEC B4)."""
         self._token += 1
         self._outstanding[self._token] = outstanding
@@ -368,7 +342,7 @@ class RegistrationMachine:
 
     # Answers that lead to another REGISTER at once
 
-    def _answer_again(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action] | None:
+    def _answer_again(self, now: float, outstanding: Outstanding, response: RegisterResponse) -> list[Action] | None:
         """The next REGISTER that this answer asks for, or None when it is final (SPEC B6, B7, B8, B14)."""
         if self.plan.discover_public_address:
             self._address.learn(now, response.received, response.rport)
@@ -383,7 +357,7 @@ class RegistrationMachine:
             again = None
         return None if again is None else [self._send_outstanding(again)]
 
-    def _authenticate(self, outstanding: _Outstanding, response: RegisterResponse) -> _Outstanding | None:
+    def _authenticate(self, outstanding: Outstanding, response: RegisterResponse) -> Outstanding | None:
         if outstanding.attempt is None:
             outstanding.refusal = outstanding.refusal or "there is no password to answer with"
             return None
@@ -396,7 +370,7 @@ class RegistrationMachine:
         contacts = self._contact_values(contact, outstanding.expires)
         return replace(outstanding, credentials=tuple(headers), contact=contact, contacts=contacts)
 
-    def _lengthen(self, outstanding: _Outstanding, response: RegisterResponse) -> _Outstanding | None:
+    def _lengthen(self, outstanding: Outstanding, response: RegisterResponse) -> Outstanding | None:
         """423: at once with what the registrar asks for, remembered (SPEC B8)."""
         wanted = response.min_expires or 0
         if not 0 < outstanding.expires < wanted <= MOST_MINIMUM_EXPIRES:
@@ -407,7 +381,7 @@ class RegistrationMachine:
         contacts = self._contact_values(outstanding.contact, wanted)
         return replace(outstanding, expires=wanted, contacts=contacts, too_brief=outstanding.too_brief + 1)
 
-    def _redirect(self, outstanding: _Outstanding, response: RegisterResponse) -> _Outstanding | None:
+    def _redirect(self, outstanding: Outstanding, response: RegisterResponse) -> Outstanding | None:
         """3xx: followed at once; the fifth in a row is an error (SPEC B6)."""
         if not response.contacts:
             outstanding.refusal = "a redirection without Contact"
@@ -423,7 +397,7 @@ class RegistrationMachine:
 
     # Final answers
 
-    def _finish(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action]:
+    def _finish(self, now: float, outstanding: Outstanding, response: RegisterResponse) -> list[Action]:
         """The REGISTER came to its end with this answer."""
         success = 200 <= response.status_code < 300
         if success and outstanding.attempt is not None:
@@ -439,7 +413,7 @@ class RegistrationMachine:
             return self._refuse_fallback(now, outstanding, response)
         return self._refuse(now, outstanding, response)
 
-    def _take_grant(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action]:
+    def _take_grant(self, now: float, outstanding: Outstanding, response: RegisterResponse) -> list[Action]:
         granted = read_granted(
             response, contact=outstanding.contact, instance=self.plan.instance, asked=outstanding.expires
         )
@@ -474,7 +448,7 @@ class RegistrationMachine:
         self._bound_contact = kept
         return actions
 
-    def _refuse(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action]:
+    def _refuse(self, now: float, outstanding: Outstanding, response: RegisterResponse) -> list[Action]:
         text = f"{response.status_code} {response.reason_phrase}".rstrip()
         text = f"{text}: {outstanding.refusal}" if outstanding.refusal else text
         ordered = retry_after_wait(response)
@@ -483,10 +457,10 @@ class RegistrationMachine:
             if elsewhere:
                 return elsewhere
         self._pending_wait = (ordered, "Retry-After (SPEC B9)") if ordered else self._mapped_wait(response.status_code)
-        self._failure = _Failure(text, self.server)
+        self._failure = RegisterFailure(text, self.server)
         return self._fire(Event.REFUSED, now)
 
-    def _refuse_fallback(self, now: float, outstanding: _Outstanding, response: RegisterResponse) -> list[Action]:
+    def _refuse_fallback(self, now: float, outstanding: Outstanding, response: RegisterResponse) -> list[Action]:
         """The better server did not take us after all: stay, and probe again later."""
         if outstanding.target is not None:
             seconds = retry_after_wait(response) or self.plan.fallback_interval
@@ -510,7 +484,7 @@ class RegistrationMachine:
     def _fail(self, now: float, code: int, why: str) -> list[Action]:
         self._silent = code == NO_ANSWER
         self._pending_wait = self._mapped_wait(code)
-        self._failure = _Failure(f"{code} {why}", self.server)
+        self._failure = RegisterFailure(f"{code} {why}", self.server)
         return self._fire(Event.UNANSWERED, now)
 
     def _mapped_wait(self, code: int) -> tuple[float, str]:
@@ -518,7 +492,7 @@ class RegistrationMachine:
 
     # Redundancy
 
-    def _fail_over(self, now: float, outstanding: _Outstanding, seconds: float | None) -> list[Action]:
+    def _fail_over(self, now: float, outstanding: Outstanding, seconds: float | None) -> list[Action]:
         """Mark the candidate and try the next one at once; empty when every one was tried (SPEC B9, B12)."""
         if not self.plan.redundancy or outstanding.target is None:
             return []

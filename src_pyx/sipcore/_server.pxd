@@ -35,11 +35,12 @@ cdef class Server(Responder):
                       int64_t flow) except -1
     cdef int take_cancel(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                          int64_t flow) except -1
-    cdef int take_retransmission(self, uint32_t found) except -1
+    cdef int take_retransmission(self, uint32_t found, int64_t flow) except -1
     cdef int take_new(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                       int64_t flow, transaction_key key) except -1
     # parts
     cdef uint32_t find_accepted(self, const char *octets, const sip_index *index, Agent agent) noexcept
+    cdef bint is_own_tag(self, const char *octets, const sip_index *index) noexcept
     cdef uint32_t hash_tag(self, const char *tag, size_t size) noexcept
     cdef uint32_t to_tag_hash(self, Request request) noexcept
     cdef void keep(self, transaction_row *row, Request request) noexcept
@@ -51,5 +52,6 @@ cdef class Server(Responder):
     cdef int settle(self, Request request) except -1
     cdef bytes format_reply(self, Request request, int status_code, object reason_phrase, object headers, bytes body)
     cdef int conclude(self, Request request, int event, bytes octets, uint32_t tag_hash, bint forwarded) except -1
+    cdef int challenge(self, Request request, bytes octets) except -1
     cdef int send_trying(self, uint32_t index) except -1
     cdef int tell_no_ack(self, uint32_t index) except -1

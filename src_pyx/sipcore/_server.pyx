@@ -11,6 +11,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 from sipcore._core cimport *
 from sipcore._message cimport Message, Request, Responder, Response, format_response, message_from_scan
@@ -18,6 +19,14 @@ from sipcore._transactions cimport *
 from sipcore.scan cimport *
 
 from sipcore.errors import UsageError
+
+
+cdef extern from "names.h" nogil:
+    enum: SIP_AUTHORIZATION, SIP_PROXY_AUTHORIZATION
+
+
+cdef inline bint has_header(const sip_index *index, int id) noexcept:
+    return index.present[id >> 6] >> (id & 63) & 1
 
 
 cdef inline sip_span method_name(const sip_index *index) noexcept:
@@ -38,6 +47,13 @@ cdef inline bint lacks_headers(const sip_index *index) noexcept:
     return not (
         index.top_via.size and index.first[<int>SIP_FROM] and index.first[<int>SIP_TO]
         and index.first[<int>SIP_CALL_ID] and index.first[<int>SIP_CSEQ]
+    )
+
+
+cdef inline bint is_first_challenge(const sip_index *index, int status_code) noexcept:
+    """Whether this challenges an INVITE that came without any credentials."""
+    return index.method == SIP_METHOD_INVITE and (status_code == 401 or status_code == 407) and not (
+        has_header(index, SIP_AUTHORIZATION) or has_header(index, SIP_PROXY_AUTHORIZATION)
     )
 
 
@@ -72,12 +88,16 @@ cdef class Server(Responder):
         key = request_key(self.table.key, agent.number, octets, index, index.method, method_name(index))
         found = self.table.find(key)
         if found != TRANSACTION_NONE:
-            return self.take_retransmission(found)
+            return self.take_retransmission(found, flow)
         return self.take_new(octets, index, lines, agent, flow, key)
 
-    cdef int take_retransmission(self, uint32_t found) except -1:
-        cdef transaction_row *row
+    cdef int take_retransmission(self, uint32_t found, int64_t flow) except -1:
+        """Absorb it; on a new connection it says where responses go since the old one was lost."""
+        cdef transaction_row *row = self.table.row(found)
         self.core.counters[COUNT_REQUEST_RETRANSMISSIONS] += 1
+        if row.flow != flow and self.core.connections.flow_local(row.flow) is None:
+            row.flow = flow
+            self.table.note_flow(found)
         if self.table.step(found, EVENT_RECV_REQUEST, self.core.now_us) & SEND_RESPONSE:
             row = self.table.row(found)
             if row.octets != NULL:
@@ -120,7 +140,8 @@ cdef class Server(Responder):
                       int64_t flow) except -1:
         """Absorb the ACK to a refusal and the repeated ACK to a 2xx; the first ACK to a 2xx goes up.
 
-        One that matches nothing goes up when it belongs to a dialog, for the sake of proxies.
+        One that matches nothing goes up when it belongs to a dialog, for the sake of proxies, unless its To tag is
+        the one that its own branch gives: that acknowledges a refusal which no transaction remembers.
         """
         cdef transaction_key key = request_key(self.table.key, agent.number, octets, index, SIP_METHOD_INVITE,
                                                method_name(index))
@@ -130,6 +151,9 @@ cdef class Server(Responder):
         if found == TRANSACTION_NONE or self.table.row(found).state in (STATE_ACCEPTED, STATE_ACKNOWLEDGED):
             found = self.find_accepted(octets, index, agent)
         if found == TRANSACTION_NONE:
+            if self.is_own_tag(octets, index):
+                self.core.counters[COUNT_ACKS_ABSORBED] += 1
+                return 0
             self.core.counters[COUNT_STRAY_ACKS] += 1
             if index.to_tag.size:
                 self.deliver(agent, self.request_of(octets, index, lines, flow, 0))
@@ -203,6 +227,10 @@ cdef class Server(Responder):
                 return at
         return TRANSACTION_NONE
 
+    cdef bint is_own_tag(self, const char *octets, const sip_index *index) noexcept:
+        """Whether the To tag is what a response to this very branch carries (RFC 3261 section 8.2.7)."""
+        return index.to_tag.size == 16 and memcmp(octets + index.to_tag.at, self.core.tag_of(octets, index), 16) == 0
+
     cdef uint32_t hash_tag(self, const char *tag, size_t size) noexcept:
         return <uint32_t>siphash13(self.table.key, tag, size)
 
@@ -263,6 +291,7 @@ cdef class Server(Responder):
         """What `Request.reply` calls.  A reply that comes too late, or a second final one, is counted and ignored."""
         cdef uint32_t index
         cdef int event
+        cdef bytes octets
         if not 100 <= status_code <= 699:
             raise UsageError(f"not a status code: {status_code}")
         if request.index.method == SIP_METHOD_ACK:
@@ -279,8 +308,22 @@ cdef class Server(Responder):
         if index == TRANSACTION_NONE or not self.table.heeds(index, event):
             self.core.counters[COUNT_LATE_REPLIES] += 1
             return 0
-        return self.conclude(request, event, self.format_reply(request, status_code, reason_phrase, headers, body),
-                             self.to_tag_hash(request) if event == EVENT_TU_2XX else 0, False)
+        octets = self.format_reply(request, status_code, reason_phrase, headers, body)
+        if is_first_challenge(&request.index, status_code):
+            return self.challenge(request, octets)
+        return self.conclude(request, event, octets, self.to_tag_hash(request) if event == EVENT_TU_2XX else 0, False)
+
+    cdef int challenge(self, Request request, bytes octets) except -1:
+        """Send and forget: a transaction would repeat the challenge to a victim that never asked (FAULTS 22).
+
+        RFC 3261 section 8.2.7; a retransmitted INVITE is challenged again.
+        """
+        cdef uint32_t index = self.table.index_of(request.transaction)
+        if index != TRANSACTION_NONE:
+            self.table.remove(index)
+            self.core.counters[COUNT_REPLIES] += 1
+            self.core.outbox.send(request.flow, octets)
+        return 0
 
     cdef int forward(self, Request request, Response response) except -1:
         cdef int event = event_of(response.index.status_code)

@@ -43,7 +43,7 @@ typedef struct {
 typedef struct {
     host_address remote;
     host_address arrived;       /* the address that it was sent to; AF_UNSPEC: not asked for, or not told */
-    char control[DATAGRAM_CONTROL_SIZE];
+    _Alignas(struct cmsghdr) char control[DATAGRAM_CONTROL_SIZE];
 } datagram_slot;
 
 /* Memory to receive into; pages are used as far as datagrams touch them. */

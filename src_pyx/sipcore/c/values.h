@@ -498,7 +498,7 @@ static const char *parse_sent_protocol(const char *text, const char *p, const ch
 
     if (BEGINS(p, end, "SIP/2.0/")) {
         via->version = span_of(text, p + 4, p + 7);
-        p += 8;
+        p = skip_white(p + 8, end);
     } else {
         p = skip_class(p, end, CHAR_TOKEN);
         if (p == from || !(p = skip_slash(p, end)))
