@@ -1,16 +1,8 @@
-<<<<<<< HEAD
 """Keep-alives of one service on the wire: the machine of `policy.keepalive` joined to a user agent (SPEC B15)."""
-=======
-"""One service's keep-alives on the wire: `policy.keepalive` joined to a user agent (SPEC B15).
-
-What is sent, and when, is decided there; where REGISTER goes, the owner says.
-"""
->>>>>>> main
 
 from __future__ import annotations
 
 import logging
-<<<<<<< HEAD
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,24 +13,6 @@ from sipcore.policy.keepalive import Action, ClosePath, KeepAlive, SendCustom, S
 from sipcore.policy.locate import Site
 from sipcore.policy.settings import Server
 from sipcore.user_agent import UserAgent
-=======
-from typing import Protocol
-
-from sipcore.errors import SipError, TransportError
-from sipcore.finding import Finder
-from sipcore.policy.actions import CancelTimer, StartTimer
-from sipcore.policy.keepalive import (
-    Action,
-    ClosePath,
-    KeepAlive,
-    SendCustom,
-    SendOctets,
-    SendOptions,
-)
-from sipcore.policy.locate import Site
-from sipcore.policy.settings import Server
-from sipcore.stack import UserAgent
->>>>>>> main
 
 logger = logging.getLogger("sipcore.device")
 
@@ -47,40 +21,25 @@ class KeeperOwner(Protocol):
     """The service whose path is kept open."""
 
     def keep_alive_flow(self) -> int:
-<<<<<<< HEAD
         """The flow that REGISTER takes now, 0 while there is none."""
         ...
 
     def close_path(self, why: str) -> None:
         """The far end is dead: let go of the connection."""
-=======
-        """Where REGISTER goes now; 0 while that is not known or not up."""
-        ...
-
-    def keep_alive_uri(self) -> str:
-        """The Request-URI of an OPTIONS that keeps the path open."""
->>>>>>> main
         ...
 
 
 class Keeper:
-<<<<<<< HEAD
     """Carries out what `machine` wants; `request_uri` is what an OPTIONS asks."""
 
     def __init__(
         self, owner: KeeperOwner, user_agent: UserAgent, finder: Finder, machine: KeepAlive, request_uri: str
     ) -> None:
         self.sent = 0
-=======
-    """Carries out what `machine` wants; `stop` ends it."""
-
-    def __init__(self, owner: KeeperOwner, user_agent: UserAgent, finder: Finder, machine: KeepAlive) -> None:
->>>>>>> main
         self._owner = owner
         self._user_agent = user_agent
         self._finder = finder
         self._machine = machine
-<<<<<<< HEAD
         self._request_uri = request_uri
         self._timers: dict[str, int] = {}
 
@@ -110,34 +69,10 @@ class Keeper:
                     self._send_on(self._owner.keep_alive_flow(), message.encode())
                 case ClosePath(why):
                     self._owner.close_path(why)
-=======
-        self._timers: dict[str, int] = {}
-
-    def start(self) -> None:
-        """The path is there, or there anew."""
-        self._carry_out(self._machine.on_start(self._user_agent.env.now()))
-
-    def stop(self) -> None:
-        """Nothing more is sent."""
-        self._carry_out(self._machine.on_stop())
-
-    def _carry_out(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case SendOctets(octets, None):
-                    self._send(octets, self._owner.keep_alive_flow())
-                case SendOctets(octets, server) if server is not None:
-                    self._user_agent.start_task(self._send_to(octets, server))
-                case SendOptions():
-                    self._user_agent.start_task(self._ask_options())
-                case SendCustom(message):
-                    self._send(message.encode("utf-8", "surrogateescape"), self._owner.keep_alive_flow())
->>>>>>> main
                 case StartTimer(name, due):
                     self._start_timer(name, due)
                 case CancelTimer(name):
                     self._cancel_timer(name)
-<<<<<<< HEAD
 
     def _send_octets(self, octets: bytes, server: Server | None) -> None:
         if server is None:
@@ -162,20 +97,11 @@ class Keeper:
             logger.debug("an OPTIONS that keeps a path open got no answer: %s", error)
 
     def _send_on(self, flow: int, octets: bytes) -> None:
-=======
-                case ClosePath(why):
-                    logger.info("keep-alive: %s", why)
-                    self._user_agent.disconnect(self._owner.keep_alive_flow())
-
-    def _send(self, octets: bytes, flow: int) -> None:
-        """Once, without a transaction; what cannot be sent now is left to the next time."""
->>>>>>> main
         if not flow:
             return
         try:
             self._user_agent.engine.send(octets, flow)
         except TransportError as error:
-<<<<<<< HEAD
             logger.debug("no keep-alive: %s", error)
         else:
             self.sent += 1
@@ -185,37 +111,11 @@ class Keeper:
         self._timers[name] = self._user_agent.engine.start_timer(due, self._fire(name))
 
     def _fire(self, name: str) -> Callable[[], None]:
-=======
-            logger.debug("keep-alive not sent: %s", error)
-
-    async def _send_to(self, octets: bytes, server: Server) -> None:
-        """To a server of its own (X_KeepAliveServer), found as any other name is."""
-        try:
-            found = await self._finder.find(Site(server.host, server.port))
-        except SipError as error:
-            logger.debug("keep-alive not sent: %s", error)
-            return
-        self._send(octets, self._user_agent.datagram_flow(found.target.address, found.target.port))
-
-    async def _ask_options(self) -> None:
-        try:
-            await self._user_agent.request("OPTIONS", self._owner.keep_alive_uri())
-        except SipError as error:
-            logger.debug("keep-alive OPTIONS: %s", error)
-
-    def _start_timer(self, name: str, due: float) -> None:
-        self._cancel_timer(name)
-
->>>>>>> main
         def fire() -> None:
             self._timers.pop(name, None)
             self._carry_out(self._machine.on_timer(self._user_agent.env.now(), name))
 
-<<<<<<< HEAD
         return fire
-=======
-        self._timers[name] = self._user_agent.engine.start_timer(due, fire)
->>>>>>> main
 
     def _cancel_timer(self, name: str) -> None:
         timer = self._timers.pop(name, 0)

@@ -31,10 +31,7 @@ from sipcore.policy.backoff import BackOff
 from sipcore.policy.decisions import Decision
 from sipcore.policy.forms import address_of_record_uri, callee_uri, contact_uri, register_uri
 from sipcore.policy.keepalive import KeepAlive, plan_keep_alive
-<<<<<<< HEAD
-=======
 from sipcore.policy.locate import Site
->>>>>>> main
 from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
@@ -85,11 +82,7 @@ class ServiceProvider:
         self.user_agent: UserAgent | None = None
         self.links: dict[str, Link] = {}
         self.registrant: Registrant | None = None
-<<<<<<< HEAD
         self.keeper: Keeper | None = None
-=======
-        self._keeper: Keeper | None = None
->>>>>>> main
         self.registrations = 0
         self._surroundings = surroundings
         self._env = surroundings.stack.env
@@ -206,13 +199,8 @@ class ServiceProvider:
         if self.user_agent is not None:
             for call in tuple(self.user_agent.calls):
                 call.hang_up()
-<<<<<<< HEAD
             if self.keeper is not None:
                 self.keeper.stop()
-=======
-            if self._keeper is not None:
-                self._keeper.stop()
->>>>>>> main
             await self._deregister()
             for link in self.links.values():
                 link.stop()
@@ -321,7 +309,6 @@ class ServiceProvider:
         self.registrant = Registrant(self, user_agent, machine, self._changed)
 
     def _make_keeper(self, user_agent: UserAgent) -> None:
-<<<<<<< HEAD
         """Keep-alives, if they are wanted: from now on with datagrams, else while there is a connection (SPEC B15)."""
         plan = plan_keep_alive(self.config)
         if plan is None:
@@ -331,33 +318,11 @@ class ServiceProvider:
         user_agent.pong = self.keeper.pong
         if not machine.stream:
             self.keeper.start()
-=======
-        plan = plan_keep_alive(self.config)
-        if plan is not None:
-            stream = self._registration_link() is not None
-            machine = KeepAlive(plan, stream=stream, random=self._env.random)
-            self._keeper = Keeper(self, user_agent, self._finder, machine)
-            self._keeper.start()
-
-    def keep_alive_flow(self) -> int:
-        """Where REGISTER went last: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
-        link = self._registration_link()
-        if link is not None:
-            return link.flow
-        found = self._finder.last(self._registration_site()) if self._router is not None else None
-        if found is None or self.user_agent is None:
-            return 0
-        return self.user_agent.datagram_flow(found.target.address, found.target.port)
-
-    def keep_alive_uri(self) -> str:
-        """The Request-URI of an OPTIONS that keeps the path open."""
-        return register_uri(self.config)
 
     def _registration_site(self) -> Site:
         assert self._router is not None
         sites = server_sites(self.config.profile, self._router.address_types)
         return sites.get("outbound") or sites.get("registrar") or sites["proxy"]
->>>>>>> main
 
     def _source(self) -> tuple[str, int]:
         """Where connections start from (SPEC A2)."""
@@ -401,12 +366,14 @@ class ServiceProvider:
         self._changed()
 
     def keep_alive_flow(self) -> int:
-        """The connection, or the datagram flow to where REGISTER goes (SPEC B15); 0 while there is neither."""
+        """Where REGISTER went last: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
         link = self._registration_link()
         if link is not None:
             return link.flow
-        host, port = self._server()
-        return self.user_agent.datagram_flow(host, port) if self.user_agent is not None and host else 0
+        found = self._finder.last(self._registration_site()) if self._router is not None else None
+        if found is None or self.user_agent is None:
+            return 0
+        return self.user_agent.datagram_flow(found.target.address, found.target.port)
 
     def close_path(self, why: str) -> None:
         """The far end of the connection is dead; the supervisor connects anew."""

@@ -19,12 +19,8 @@ import asyncio
 import random
 import selectors
 import ssl as ssl_module
-<<<<<<< HEAD
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-=======
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
->>>>>>> main
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 

@@ -29,6 +29,7 @@ cdef class Engine:
     cdef int drop_flow(self, int64_t flow, str reason) except -1
     # octets in
     cdef int take(self, const char *octets, size_t size, Local local, int64_t flow) noexcept
+    cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
     cdef int take_datagram(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
     cdef int take_message(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                           int64_t flow) except -1
