@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sipcore.admission import make_source_filter
 from sipcore.call import IncomingCall, OutgoingCall
 from sipcore.config import Service
 from sipcore.credentials import ServiceCredentials
@@ -234,7 +235,10 @@ class ServiceProvider:
             user_agent.drop()
             raise
         self._router = Router(self.config, user_agent, self._finder, self.links, self._local_host)
-        user_agent.next_hop = self._router
+        router = self._router
+        accepts = make_source_filter(self.config, router.is_own_server, router.is_dialog_peer)
+        user_agent.engine.set_source_filter(user_agent.id, accepts)
+        user_agent.next_hop = router
         if self.config.auth_password:
             user_agent.authorize = ServiceCredentials(self._digest, self._is_from_own_server, self.on_note)
         user_agent.identity = address_of_record_uri(self.config)

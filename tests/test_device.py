@@ -447,3 +447,56 @@ def test_datagrams_are_kept_alive_where_register_goes() -> None:
         assert provider.home.engine.stats()["requests"] >= asked + 3
 
     play(config, story)
+
+
+# Whose requests are taken
+
+
+OPTIONS = (
+    b"OPTIONS sip:user1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bKone\r\n"
+    b"From: <sip:x@192.0.2.66>;tag=1\r\nTo: <sip:user1@192.0.2.1>\r\nCall-ID: one\r\nCSeq: 1 OPTIONS\r\n"
+    b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "answered"),
+    [
+        ({}, "192.0.2.66", True),
+        ({"accept_sip_from_registrar_only": True}, "192.0.2.66", False),
+        ({"access_list": ("192.0.2.64/28",)}, "192.0.2.66", True),
+        ({"access_list": ("192.0.2.64/28",)}, "192.0.2.96", False),
+        ({"access_list": ("192.0.2.64/28",), "accept_sip_from_registrar_only": True}, "192.0.2.66", True),
+    ],
+)
+def test_requests_from_elsewhere_are_dropped(keys: dict[str, Any], host: str, answered: bool) -> None:
+    """SPEC E3; the registration goes on all the same."""
+    config = configure()
+    config = replace(config, services=(replace(config.services[0], **keys),))
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        peer = provider.network.datagram_peer(host, 5060)
+        peer.send(OPTIONS, (DEVICE_HOST, 5060))
+        await asyncio.sleep(5)
+        assert bool(peer.received) is answered
+        await asyncio.sleep(120)
+        assert device.sp[1].is_registered
+
+    play(config, story)
+
+
+def test_the_registrar_may_call_where_nobody_else_may() -> None:
+    """SPEC E3: registrar, proxies, and the next hops of live dialogs."""
+    config = configure(2)
+    services = tuple(replace(service, accept_sip_from_registrar_only=True) for service in config.services)
+
+    async def story(provider: Provider, device: Device) -> None:
+        await asyncio.gather(*(service.registered(timeout=10) for service in device.sp.values()))
+        device.sp[2].on_invite(answer)
+        async with device.sp[1].call("user2") as call:
+            await call.answered()
+            await asyncio.sleep(1)
+        await until(lambda: all(status.calls == 0 for status in device.status()), 10)
+
+    play(replace(config, services=services), story)

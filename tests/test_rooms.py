@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("call",),
     ("user_agent",),
     ("stack",),
-    ("credentials", "forking", "keeper", "link", "registrant"),
+    ("admission", "credentials", "forking", "keeper", "link", "registrant"),
     ("proxy", "routing"),
     ("registrar", "service"),
     ("device",),
