@@ -73,7 +73,7 @@ class Device:
         env = self._env or self._real_env()
         self._stack = Stack(env=env)
         surroundings = Surroundings(
-            self._stack, self.config.device.instance_id, self.config.device.answer, self._answer_body
+            self._stack, self.config.device.instance_id or env.host_urn(), self.config.device.answer, self._answer_body
         )
         for service in self.config.services:
             self.sp[service.number] = ServiceProvider(service, surroundings, self._changed)

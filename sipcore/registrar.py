@@ -25,7 +25,7 @@ from sipcore.location import (
     format_contacts,
 )
 from sipcore.proxy import Target
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.registrar")
 

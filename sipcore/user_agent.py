@@ -47,6 +47,7 @@ class UserAgent:
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
     (stream connections by remote address), `on_decision` (hears each Decision),
+    `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1),
     `tls_context` (what TLS connections from here trust and show; None: the
     host's authorities), `limits` of connections from here, `identity` (the From
     URI).  `methods` and `allow` say what is handled.
@@ -68,6 +69,7 @@ class UserAgent:
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
+        self.pong: Callable[[int], None] | None = None
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
         self.identity = ""
@@ -497,6 +499,11 @@ class UserAgent:
         except Exception:
             logger.exception("the handler of %s failed", request.method)
             uas.reply_quietly(request, 500)
+
+    def on_pong(self, flow: int) -> None:
+        """A single CRLF came on a stream."""
+        if self.pong is not None:
+            self.pong(flow)
 
     def on_cancel(self, request: Request) -> None:
         """CANCEL of an INVITE that has no final response yet (RFC 3261 section 9.2)."""

@@ -29,11 +29,13 @@ cdef class Engine:
     cdef int drop_flow(self, int64_t flow, str reason) except -1
     # octets in
     cdef int take(self, const char *octets, size_t size, Local local, int64_t flow) noexcept
+    cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
     cdef int take_datagram(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
     cdef int take_message(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                           int64_t flow) except -1
     cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                             int64_t flow) except -1
+    cdef StreamFramer framer_of(self, int64_t flow)
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1
     cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept
     cdef int scan(self, const char *octets, size_t size) except? -1
