@@ -21,6 +21,7 @@ from sipcore.connecting import Connector
 from sipcore.dialog import Dialog, DialogKey
 from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
+from sipcore.hunting import hunt
 from sipcore.nexthop import Rfc3263
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
@@ -321,6 +322,13 @@ class UserAgent:
             headers = [*headers, ("Content-Type", content_type)]
         draft = self.draft("INVITE", uri, headers=headers, body=body, routes=routes, from_=from_, to=to)
         return OutgoingCall(self, draft, timeout=timeout)
+
+    async def hunt(self, uris: Sequence[str], *, parallel: bool = False, **arguments: Any) -> OutgoingCall:
+        """Call several targets, one after the other or all at once; the first that answers is returned.
+
+        `arguments` are those of `dial`, `timeout` is for each target.  Raises the refusal that counts most.
+        """
+        return await hunt(lambda uri: self.dial(uri, **arguments), uris, parallel=parallel)
 
     def send_request(
         self,

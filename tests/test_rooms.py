@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("connecting", "outgoing", "uas"),
     ("nexthop", "session"),
     ("call",),
+    ("hunting",),
     ("user_agent",),
     ("stack",),
     ("admission", "credentials", "forking", "keeper", "link", "registrant"),

@@ -51,7 +51,7 @@ static void check_values(const char *octets, const sip_line *lines, const sip_in
 
     for (i = 0; i < index->line_count; i++) {
         end = (size_t)lines[i].value_at + lines[i].value_size;
-        if (!sip_parse_address(octets, lines[i].value_at, end, 128, &address, &at)) {
+        if (!sip_parse_address(octets, lines[i].value_at, end, 128, &address, &uri, &at)) {
             check_span(address.uri, end);
             check_span(address.parameters, end);
             check_span(address.tag, end);
