@@ -32,6 +32,11 @@ def device(tmp_path: Path) -> Path:
     return file
 
 
+def registrar_command(port: int, *arguments: str) -> list[str]:
+    listen = ["--listen", f"127.0.0.1:{port}", "--domain", "example.com", "--minimum-expires", "5"]
+    return [sys.executable, "-m", "sipcore", "registrar", *listen, *arguments]
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False, env=ENVIRONMENT
@@ -83,3 +88,45 @@ def test_a_call_that_waits_for_its_registration_to_the_end_was_not_placed(device
     assert done.returncode == 1, done.stderr
     (failure,) = json.loads(done.stdout)["calls"]["failures"]
     assert failure.startswith("SP1 calls sip:bob@example.com: not placed: Backing Off (")
+
+
+def test_a_device_registers_at_the_command_line_registrar(tmp_path: Path) -> None:
+    """Two commands of a terminal each: `sipcore registrar` and `sipcore run`."""
+    registrar_port, first, second = free_ports(3)
+    file = tmp_path / "device.toml"
+    file.write_text(
+        f'[device]\nlocal_ip = "127.0.0.1"\nanswer = "answer"\n[itsp.A]\nProxyServer = "example.com"\n'
+        f'OutboundProxy = "127.0.0.1"\nOutboundProxyPort = {registrar_port}\nRegistrationPeriod = 30\n'
+        f'[sp.1]\nAuthUserName = "alice"\nAuthPassword = "one"\nX_UserAgentPort = {first}\n'
+        f'[sp.2]\nX_ServProvProfile = "A"\nAuthUserName = "bob"\nAuthPassword = "two"\nX_UserAgentPort = {second}\n'
+    )
+    command = registrar_command(registrar_port, "--user", "alice=one", "--user", "bob=env:BOB", "--json")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | {"BOB": "two"}
+    ) as registrar:
+        assert registrar.stderr is not None
+        assert "registrar of example.com" in registrar.stderr.readline()
+        done = run(str(file), "--for", "2", "--json", "--call", "1=bob", "--calls", "2", "--talk", "0.1")
+        registrar.send_signal(signal.SIGINT)
+        out, err = registrar.communicate(timeout=20)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert [service["registered"] for service in told["services"]] == [True, True]
+    assert told["calls"] == {"answered": 2, "failed": 0, "failures": []}
+    assert registrar.returncode == 0, err
+    assert json.loads(out)["bindings"] == {}
+    assert json.loads(out)["accepted"] >= 4
+
+
+@pytest.mark.parametrize("user", ["alice", "=word", "alice=env:NO_SUCH_VARIABLE", "alice=file:/no/such/file"])
+def test_a_user_without_a_readable_password_is_wrong_use(user: str) -> None:
+    done = subprocess.run(
+        registrar_command(5060, "--user", user),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("sipcore: --user: ")
