@@ -91,7 +91,10 @@ class Device:
             task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*(service.stop() for service in self.sp.values()))
+                ends = await asyncio.gather(*(service.stop() for service in self.sp.values()), return_exceptions=True)
+                for error in ends:
+                    if isinstance(error, BaseException):
+                        logger.error("a service did not stop cleanly", exc_info=error)
         await self._stack.close(timeout=1.0)
         self._stack = None
 

@@ -104,6 +104,7 @@ class ServiceProvider:
         self._next_start = 0.0
         self._starting: asyncio.Task[None] | None = None
         self._ended = False
+        self._stopped = False
         self._waiters: list[asyncio.Future[None]] = []
         self._logged = ""
         self._session_id = self._env.random.getrandbits(31)
@@ -169,7 +170,7 @@ class ServiceProvider:
             expires_in=whole_seconds(machine.bound_until - now) if bound and machine and machine.bound_until else None,
             retry_in=self._retry_in(now),
             calls=len(self.user_agent.calls) if self.user_agent is not None else 0,
-            connection="" if self._ended else ", ".join(link.status() for link in self.links.values()),
+            connection="" if self._stopped else ", ".join(link.status() for link in self.links.values()),
             decisions=tuple(str(decision) for decision in self.decisions),
         )
 
@@ -184,6 +185,7 @@ class ServiceProvider:
         self._local_host = local_host
         if self.config.is_configured and self._starting is None:
             self._starting = self._env.loop.create_task(self._come_up())
+            self._starting.add_done_callback(self._came_up)
 
     def refuse(self, why: str, retry_in: float) -> None:
         """The device has no address to start it on."""
@@ -206,6 +208,7 @@ class ServiceProvider:
             for link in self.links.values():
                 link.stop()
             await self.user_agent.close(timeout=1.0)
+        self._stopped = True
         self._changed()
 
     async def move(self, local_host: str) -> None:
@@ -255,6 +258,12 @@ class ServiceProvider:
         if self.registrant is not None:
             self.registrant.tell(self.registrant.machine.on_start)
         self._changed()
+
+    def _came_up(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours must be seen, and must not look like a service on its way."""
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("SP%d could not be brought up", self.number, exc_info=task.exception())
+            self._unusable, self._next_start = f"internal error: {task.exception()}", self._env.now()
 
     async def _listen_until_it_works(self, user_agent: UserAgent) -> None:
         """Bind the contact port in every transport that the service speaks; a port in use is tried again (SPEC A2)."""
@@ -497,7 +506,7 @@ class ServiceProvider:
     def _words(self, now: float) -> str:
         if not self.config.is_configured:
             return NOT_CONFIGURED
-        if self._ended:
+        if self._stopped:
             return STOPPED
         if self._unusable:
             return format_unusable(self._unusable, self._next_start - now)

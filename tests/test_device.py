@@ -500,3 +500,25 @@ def test_the_registrar_may_call_where_nobody_else_may() -> None:
         await until(lambda: all(status.calls == 0 for status in device.status()), 10)
 
     play(replace(config, services=services), story)
+
+
+def test_alternative_ports_are_tried_until_something_answers() -> None:
+    """SPEC A3: each attempt without an answer uses the next port; the old socket stays open for 32 s."""
+    config = configure()
+    config = replace(config, services=(replace(config.services[0], user_agent_ports=(6001, 6002)),))
+
+    async def main(network: SimNetwork) -> None:
+        network.dns.script[DOMAIN, "A"] = [HOME_HOST]
+        async with make_device(network, config) as device:
+            await until(lambda: any(packet.source == (DEVICE_HOST, 6001) for packet in network.trace), 400)
+            provider = await Provider(network).start()
+            await device.sp[1].registered(timeout=600)
+            ((contact,),) = provider.bound().values()
+            assert contact.rpartition(":")[2] in ("6001", "6002")
+            port = int(contact.rpartition(":")[2])
+            last = [packet for packet in network.trace if packet.octets.startswith(b"REGISTER ")][-1]
+            assert last.source == (DEVICE_HOST, port)
+            assert f"SIP/2.0/UDP {DEVICE_HOST}:{port};".encode() in last.octets
+        await provider.close()
+
+    sim.run(main)
