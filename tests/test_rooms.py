@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_uri",),
     ("_fields",),
     ("headers.*",),
-    ("_serialize", "body", "sdp"),
+    ("_serialize", "_head", "body", "sdp"),
     ("_message", "offer_answer"),
     ("_framing", "_timers", "_yardstick", "_locals", "_batch"),
     ("_connections",),
