@@ -320,6 +320,8 @@ class UserAgent:
         """
         if body:
             headers = [*headers, ("Content-Type", content_type)]
+        if self.supported:
+            headers = [*headers, ("Supported", ", ".join(self.supported))]
         draft = self.draft("INVITE", uri, headers=headers, body=body, routes=routes, from_=from_, to=to)
         return OutgoingCall(self, draft, timeout=timeout)
 

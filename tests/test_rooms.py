@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("finding", "interfaces", "no_media", "simnet", "tls"),
     ("aio",),
     ("sim",),
-    ("connecting", "outgoing", "uas"),
+    ("connecting", "outgoing", "reliable", "uas"),
     ("nexthop", "session"),
     ("call",),
     ("hunting",),
