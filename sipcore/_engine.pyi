@@ -110,6 +110,8 @@ class Engine:
     def remove_user_agent(self, user_agent: int) -> None: ...
     def set_stateless_methods(self, user_agent: int, methods: Iterable[str]) -> None:
         """Requests of these methods (not INVITE, ACK, CANCEL) create no transaction; retransmissions come up again."""
+    def set_source_filter(self, user_agent: int, accepts: Callable[[str], bool] | None) -> None:
+        """Drop datagrams with a request, before they are parsed, where `accepts(remote_host)` is false (SPEC E3)."""
 
     # where octets come from and go to; a flow is an integer, 0 is none
     def add_local(

@@ -36,12 +36,14 @@ cdef class Engine:
     cdef int flush_out(self) except -1
     cdef int drop_flow(self, int64_t flow, str reason) except -1
     # octets in
+    cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
     cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept
     cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, scanned_message *scanned) noexcept
     cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
                            int64_t flow) except -1
     cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                             int64_t flow) except -1
+    cdef StreamFramer framer_of(self, int64_t flow)
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1
     cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept
     cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept

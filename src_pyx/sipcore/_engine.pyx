@@ -169,6 +169,12 @@ cdef class Engine:
             raise UsageError(f"no user agent {user_agent}")
         agent.set_stateless(methods)
 
+    def set_source_filter(self, int user_agent, accepts):
+        cdef Agent agent = self.core.agent(user_agent)
+        if agent is None:
+            raise UsageError(f"no user agent {user_agent}")
+        agent.accepts = accepts
+
     # where octets come from and go to
 
     def add_local(self, str transport not None, str host not None, int port, *, int user_agent, sender, advertise=None):
@@ -293,9 +299,7 @@ cdef class Engine:
         try:
             self.core.connections.touch(flow, self.core.now_us)
             agent = self.core.agent(local.user_agent)
-            framer = self.framers.get(flow)
-            if framer is None:
-                framer = self.framers[flow] = StreamFramer()
+            framer = self.framer_of(flow)
             framer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             goes_on = agent is not None and self.take_frames(framer, agent, flow)
         finally:
@@ -365,6 +369,8 @@ cdef class Engine:
     def send(self, bytes octets not None, int64_t flow):
         if self.core.connections.flow_local(flow) is None:
             raise TransportError(f"flow {flow} has ended")
+        if octets == b"\r\n\r\n" and self.flow_info(flow)[0] != "udp":
+            self.framer_of(flow).expect_pong()
         self.core.enter_quietly()
         self.core.outbox.send(flow, octets)
 
@@ -485,12 +491,20 @@ cdef class Engine:
                 self.core.counters[COUNT_UNSERVED] += 1
             elif is_keep_alive(octets, size):
                 self.core.counters[COUNT_KEEP_ALIVES] += 1
+            elif agent.accepts is not None and not self.is_welcome(octets, size, agent, flow):
+                self.core.counters[COUNT_BAD_SOURCES] += 1
             else:
                 self.take_datagram(octets, scanned, agent, flow)
         except Exception:
             self.core.counters[COUNT_INTERNAL_ERRORS] += 1
             logger.exception("a message could not be handled")
         return 0
+
+    cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1:
+        """Responses pass, they belong to a request of ours or to none; requests pass by the filter."""
+        if size >= 8 and memcmp(octets, b"SIP/2.0 ", 8) == 0:
+            return True
+        return agent.accepts(self.flow_info(flow)[3])
 
     cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
                            int64_t flow) except -1:
@@ -521,6 +535,12 @@ cdef class Engine:
             self.core.counters[COUNT_MALFORMED_RESPONSES] += 1
             return 0
         return self.server.refuse_malformed(octets, index, lines, flow)
+
+    cdef StreamFramer framer_of(self, int64_t flow):
+        cdef StreamFramer framer = self.framers.get(flow)
+        if framer is None:
+            framer = self.framers[flow] = StreamFramer()
+        return framer
 
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1:
         """What a connection has whole; False when it can no longer be framed."""

@@ -82,6 +82,21 @@ static inline const char *skip_class(const char *p, const char *end, int classes
     return p;
 }
 
+/* The first octet that is a control, a space or DEL: the same as CHAR_WORD, eight octets at a time. */
+static inline const char *skip_visible(const char *p, const char *end)
+{
+    const uint64_t each = 0x0101010101010101ull;
+    uint64_t word, del;
+
+    for (; end - p >= 8; p += 8) {
+        memcpy(&word, p, 8);
+        del = word ^ 0x7f * each;
+        if ((((word - 0x21 * each) & ~word) | ((del - each) & ~del)) & 0x80 * each)
+            break;
+    }
+    return skip_class(p, end, CHAR_WORD);
+}
+
 static inline const char *skip_white(const char *p, const char *end)
 {
     while (p < end && is_white((unsigned char)*p))

@@ -127,6 +127,30 @@ static const char *index_lines(const char *octets, const char *p, const char *en
 
 #define FAST_LINES 2048u         /* of the positions that are kept on the stack */
 
+/* Number of the header whose name is p[0..size) with 1 <= size <= 15, 16 octets being readable; -1 if it is no token.
+ * Setting bit 5 of an octet makes a capital small and leaves "-" as it is; the octet that it would make a "-" is CR,
+ * which no name here holds. */
+ALWAYS_INLINE int short_id(const char *p, unsigned size)
+{
+    static const uint64_t kept[16][2] = {
+        {0, 0}, {0xff, 0}, {0xffff, 0}, {0xffffff, 0}, {0xffffffff, 0}, {0xffffffffff, 0}, {0xffffffffffff, 0},
+        {0xffffffffffffff, 0}, {~0ull, 0}, {~0ull, 0xff}, {~0ull, 0xffff}, {~0ull, 0xffffff}, {~0ull, 0xffffffff},
+        {~0ull, 0xffffffffff}, {~0ull, 0xffffffffffff}, {~0ull, 0xffffffffffffff}
+    };
+    uint64_t low, high, wanted[2];
+    unsigned spelling;
+
+    memcpy(&low, p, 8);
+    memcpy(&high, p + 8, 8);
+    low = (low | 0x20 * EACH_OCTET) & kept[size][0];
+    high = (high | 0x20 * EACH_OCTET) & kept[size][1];
+    spelling = sip_word_slots[sip_word_slot(low, high)];
+    memcpy(wanted, sip_spelling_text[spelling], 16);
+    if (low == wanted[0] && high == wanted[1])
+        return sip_spelling_header[spelling];
+    return sip_is_token(p, size) ? SIP_OTHER : -1;
+}
+
 /* A line whose name is longer than a vector, or has white space before its colon; its number, or -1. */
 static int index_long_name(const char *octets, size_t start, size_t stop, const sip_limits *limits, sip_line *line)
 {
@@ -164,7 +188,6 @@ typedef const char *(*fast_lines_function)(const char *octets, size_t size, size
 
 #if defined(SIP_HAS_AVX2)
 #define avx2_mask_of_16 sse2_mask_of_16
-#define avx2_is_name_of_16 sse2_is_name_of_16
 #define TARGET AVX2
 #define LINES(name_) avx2_##name_
 #define SIMD(name_) avx2_##name_
@@ -178,8 +201,9 @@ typedef const char *(*fast_lines_function)(const char *octets, size_t size, size
 #include "lines_fast.h"
 #endif
 
-/* What this machine can, best first. */
+/* What this machine can, best first.  The words of short_id are little-endian. */
 static const struct { const char *name; fast_lines_function lines; } instruction_sets[] = {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #if defined(SIP_HAS_AVX2)
     {"avx2", avx2_fast_lines},
 #endif
@@ -190,6 +214,7 @@ static const struct { const char *name; fast_lines_function lines; } instruction
     {"neon", neon_fast_lines},
 #endif
     {"portable", portable_fast_lines},
+#endif
     {"scalar", NULL}             /* index_lines alone */
 };
 

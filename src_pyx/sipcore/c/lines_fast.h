@@ -4,16 +4,6 @@
  * Anything unusual (a fault, a limit, a name of more than 15 octets that is unknown, no end of the head) is left to
  * index_lines, which is slower and says exactly what is wrong. */
 
-/* Number of the header whose name is p[0..size), at least 16 octets being readable; -1 if it is no token. */
-TARGET ALWAYS_INLINE int LINES(fast_id)(const char *p, unsigned size)
-{
-    unsigned spelling = sip_header_slots[spelling_slot(p, size)];
-
-    if (sip_spelling_size[spelling] == size && SIMD(is_name_of_16)(p, size, sip_spelling_text[spelling]))
-        return sip_spelling_header[spelling];
-    return sip_is_token(p, size) ? SIP_OTHER : -1;
-}
-
 /* The header at octets + start whose last line end is at octets + stop: the line and its number, or -1 for anything
  * unusual.  At least 16 octets from start on are readable. */
 TARGET ALWAYS_INLINE int LINES(fast_line)(const char *octets, size_t start, size_t stop, const sip_limits *limits,
@@ -26,7 +16,7 @@ TARGET ALWAYS_INLINE int LINES(fast_line)(const char *octets, size_t start, size
 
     if (size - 1 >= 15)
         return index_long_name(octets, start, stop, limits, line);
-    id = LINES(fast_id)(p, size);
+    id = short_id(p, size);
     if (id < 0)
         return index_long_name(octets, start, stop, limits, line);
     value = p + size + 1;
@@ -48,22 +38,24 @@ TARGET ALWAYS_INLINE int LINES(fast_line)(const char *octets, size_t start, size
 TARGET static size_t LINES(fast_ends)(const char *octets, size_t size, uint16_t *ends, size_t room)
 {
     uint64_t cr, lf, blank, cr_before = 0, lf_before = 0;
-    size_t at = 0, count = 0, shift;
+    size_t at, count = 0, shift;
 
-    for (;;) {
-        shift = at + 64 > size ? at + 64 - size : 0;
-        if (shift >= 64 || count + 64 > room)
-            return 0;
-        SIMD(masks_of_64)(octets + at - shift, &cr, &lf);
-        cr >>= shift;
-        lf >>= shift;
+    for (at = 0; at < size; at += 64) {
+        if (__builtin_expect(at + 64 <= size, 1)) {
+            SIMD(masks_of_64)(octets + at, &cr, &lf);
+        } else {
+            shift = at + 64 - size;
+            SIMD(masks_of_64)(octets + at - shift, &cr, &lf);
+            cr >>= shift;
+            lf >>= shift;
+        }
         /* An LF two octets after an LF ends the head: between them stands the CR that is checked below. */
         blank = lf & (lf << 2 | lf_before >> 62);
         if (blank) {
             lf &= blank ^ (blank - 1);
             cr &= blank ^ (blank - 1);
         }
-        if (lf != (cr << 1 | cr_before >> 63))
+        if (lf != (cr << 1 | cr_before >> 63) || count + 64 > room)
             return 0;
         lf_before = lf;
         cr_before = cr;
@@ -73,8 +65,8 @@ TARGET static size_t LINES(fast_ends)(const char *octets, size_t size, uint16_t 
         }
         if (blank)
             return count;
-        at += 64;
     }
+    return 0;
 }
 
 /* Index all lines; as index_lines, but NULL for anything unusual too. *start_end: where the start line's CR is. */
@@ -84,7 +76,8 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     uint16_t ends[FAST_LINES + 64], first[SIP_FIRST_COUNT] = {0};
     uint64_t present[2] = {0, 0};
     size_t count, i, start, line = 0;
-    int id, is_folded;
+    char next;
+    int id, fold;
 
     count = size < 64 ? 0 : LINES(fast_ends)(octets, size, ends, FAST_LINES + 64);
     if (count < 2 || count > room || count > limits->line_count || limits->name_size < 16)
@@ -92,17 +85,17 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     *start_end = ends[0] - 1u;
     for (i = 1; i < count - 1; i++) {
         start = ends[i - 1] + 1u;
-        is_folded = octets[ends[i] + 1] == ' ' || octets[ends[i] + 1] == '\t';
-        while (octets[ends[i] + 1] == ' ' || octets[ends[i] + 1] == '\t')
+        fold = 0;
+        for (next = octets[ends[i] + 1]; __builtin_expect(next == ' ' || next == '\t', 0); next = octets[ends[i] + 1]) {
+            fold = (int)SIP_FOLDED;
             i++;
+        }
         if (start + 16 > size || ends[i] - 1u - start > limits->line_size)
             return NULL;
         id = LINES(fast_line)(octets, start, ends[i] - 1u, limits, lines + line);
         if (id < 0)
             return NULL;
-        if (is_folded)
-            lines[line].id |= SIP_FOLDED;
-        line++;
+        lines[line++].id = (uint8_t)(id | fold);
         present[id >> 6] |= 1ull << (id & 63);
         if (id < SIP_FIRST_COUNT) {
             if (!first[id])
@@ -113,6 +106,7 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     }
     index->line_count = (uint16_t)line;
     memcpy(index->present, present, sizeof present);
+    first[SIP_OTHER] = 0;
     memcpy(index->first, first, sizeof first);
     return octets + ends[count - 1] + 1;
 }

@@ -9,6 +9,7 @@ of the constants; a test compares its output with the file.
 
 import random
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -17,6 +18,8 @@ from sipcore import constants
 
 SLOTS = 1024
 NAME_ROOM = 32
+WORD_BITS = 10
+SHORT = 15
 
 
 def hash_name(name: bytes, multipliers: tuple[int, int, int, int]) -> int:
@@ -45,18 +48,43 @@ def find_multipliers(names: list[bytes]) -> tuple[int, int, int, int]:
             return multipliers
 
 
+def words(name: bytes) -> tuple[int, int]:
+    """The two little-endian words of a name of at most 15 octets, as lines_fast.h reads them."""
+    padded = name.ljust(16, b"\0")
+    return int.from_bytes(padded[:8], "little"), int.from_bytes(padded[8:], "little")
+
+
+def hash_words(name: bytes, multipliers: tuple[int, int]) -> int:
+    """The slot of a short lower-case name; the C side is `sip_word_slot` in names.h."""
+    low, high = words(name)
+    return ((low * multipliers[0] ^ high * multipliers[1]) & (2**64 - 1)) >> (64 - WORD_BITS)
+
+
+def find_word_multipliers(names: list[bytes]) -> tuple[int, int]:
+    """Two odd multipliers that give each short name a slot of its own; always the same ones for the same names."""
+    draw = random.Random(3261)
+    while True:
+        multipliers = (draw.getrandbits(64) | 1, draw.getrandbits(64) | 1)
+        if len({hash_words(name, multipliers) for name in names}) == len(names):
+            return multipliers
+
+
 def identifier(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
+def filled(words: list[str]) -> str:
+    """Words with a comma behind each, in lines of at most 120 characters."""
+    return textwrap.fill(", ".join(words) + ",", 120, initial_indent="    ", subsequent_indent="    ")
+
+
 def octets(values: list[int]) -> str:
-    rows = [values[at : at + 24] for at in range(0, len(values), 24)]
-    return "\n".join("    " + ", ".join(map(str, row)) + "," for row in rows)
+    return filled([str(value) for value in values])
 
 
 def enum(kind: str, prefix: str, names: list[str]) -> str:
-    members = "".join(f"    {prefix}{identifier(name)},\n" for name in names)
-    return f"enum {kind} {{\n    {prefix}OTHER,\n{members}    {prefix}COUNT\n}};\n"
+    members = [f"{prefix}{member}" for member in ("OTHER", *map(identifier, names), "COUNT")]
+    return f"enum {kind} {{\n{filled(members)[:-1]}\n}};\n"
 
 
 def row(text: bytes) -> str:
@@ -65,6 +93,15 @@ def row(text: bytes) -> str:
 
 def c_strings(prefix: str, names: list[str]) -> str:
     return ",\n".join(f'    {{"{name}", {len(name)}}}' for name in ["", *names])
+
+
+def table_of_word_slots(pairs: list[tuple[bytes, int]], multipliers: tuple[int, int]) -> list[int]:
+    """Slot -> number of a short spelling; 0 for a free slot."""
+    slots = [0] * 2**WORD_BITS
+    for spelling, (name, _) in enumerate(pairs, 1):
+        if len(name) <= SHORT:
+            slots[hash_words(name, multipliers)] = spelling
+    return slots
 
 
 def table_of_slots(pairs: list[tuple[bytes, int]], multipliers: tuple[int, int, int, int]) -> list[int]:
@@ -79,6 +116,7 @@ def render() -> str:
     pairs = spellings()
     multipliers = find_multipliers([name for name, _ in pairs])
     first, middle, last, size = multipliers
+    low, high = find_word_multipliers([name for name, _ in pairs if len(name) <= SHORT])
     names = [header.name for header in constants.HEADERS]
     compact = [ord(header.compact) if header.compact else 0 for header in constants.HEADERS]
     lists = [int(header.is_list) for header in constants.HEADERS]
@@ -156,6 +194,16 @@ static const uint8_t sip_header_slots[{SLOTS}] = {{
 static inline unsigned sip_header_slot(unsigned first, unsigned middle, unsigned last, unsigned size)
 {{
     return ((first * {first}u + middle * {middle}u + last * {last}u + size * {size}u) >> 4) & {SLOTS - 1}u;
+}}
+
+/* The same for spellings of at most {SHORT} octets by two words of them, little-endian and padded with NUL. */
+static const uint8_t sip_word_slots[{2**WORD_BITS}] = {{
+{octets(table_of_word_slots(pairs, (low, high)))}
+}};
+
+static inline unsigned sip_word_slot(uint64_t low, uint64_t high)
+{{
+    return (unsigned)((low * {low:#x}ull ^ high * {high:#x}ull) >> {64 - WORD_BITS});
 }}
 
 static const sip_phrase sip_reason_phrases[] = {{

@@ -184,7 +184,7 @@ static void scan_address(const char *octets, const sip_line *line, const sip_lim
 static void scan_call_id(const char *octets, const sip_line *line, sip_index *index)
 {
     const char *from = octets + line->value_at, *end = from + line->value_size;
-    const char *p = skip_class(from, end, CHAR_WORD);
+    const char *p = skip_visible(from, end);
 
     index->call_id = span_of(octets, from, p);
     if (p == from || p != end)

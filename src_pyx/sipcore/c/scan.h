@@ -17,6 +17,11 @@
 
 #include "names.h"
 
+/* Every module that uses the scan has a copy of its own. */
+#if defined(__GNUC__)
+#pragma GCC visibility push(hidden)
+#endif
+
 #define SIP_HEAD_MAX 65535u      /* octets of start line and headers */
 #define SIP_LINES_INLINE 40      /* header lines kept without an allocation of their own */
 #define SIP_FIRST_COUNT 16       /* header numbers below this have their first line remembered */
@@ -271,5 +276,9 @@ size_t sip_response_room(const sip_index *index, const sip_answer *answer);
  * Record-Route if asked.  Octets written; 0 when there is no room, or no Via. */
 size_t sip_write_response(const char *octets, const sip_index *index, const sip_line *lines,
                           const sip_answer *answer, char *out, size_t room);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #endif

@@ -1,10 +1,7 @@
-/* simd.h - the two questions asked of many octets at once, for each instruction set.  Part of scan.c.
+/* simd.h - the questions asked of many octets at once, for each instruction set.  Part of scan.c.
  *
  * masks_of_64(p, &cr, &lf): bit i says that p[i] is CR, or LF.
  * mask_of_16(p, c): bit i says that p[i] is c.
- * is_name_of_16(p, size, name): whether p[0..size) is the lower-case `name` of at most 16 octets, in any case; the
- * octets of p are known to hold no CR, so setting bit 5 changes letters only.
- *
  *
  * Each reads its whole 64 or 16 octets.
  */
@@ -54,16 +51,6 @@ ALWAYS_INLINE uint32_t sse2_mask_of_16(const char *p, char wanted)
     __m128i octets = _mm_loadu_si128((const __m128i *)(const void *)p);
 
     return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(octets, _mm_set1_epi8(wanted)));
-}
-
-ALWAYS_INLINE int sse2_is_name_of_16(const char *p, unsigned size, const char *name)
-{
-    __m128i octets = _mm_loadu_si128((const __m128i *)(const void *)p);
-    __m128i wanted = _mm_loadu_si128((const __m128i *)(const void *)name);
-    __m128i lower = _mm_or_si128(octets, _mm_set1_epi8(0x20));
-    uint32_t equal = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(lower, wanted));
-
-    return !(~equal & ((1u << size) - 1));
 }
 
 #endif
@@ -117,15 +104,6 @@ ALWAYS_INLINE uint32_t neon_mask_of_16(const char *p, char wanted)
     return (uint32_t)vaddv_u8(vget_low_u8(found)) | (uint32_t)vaddv_u8(vget_high_u8(found)) << 8;
 }
 
-ALWAYS_INLINE int neon_is_name_of_16(const char *p, unsigned size, const char *name)
-{
-    const uint8x16_t place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    uint8x16_t lower = vorrq_u8(vld1q_u8((const uint8_t *)p), vdupq_n_u8(0x20));
-    uint8x16_t equal = vceqq_u8(lower, vld1q_u8((const uint8_t *)name));
-
-    return vminvq_u8(vorrq_u8(equal, vcgeq_u8(place, vdupq_n_u8((uint8_t)size)))) != 0;
-}
-
 #endif
 
 /* ---- without vectors: eight octets of a word at a time */
@@ -138,7 +116,7 @@ ALWAYS_INLINE uint64_t word_mask(const char *p, char wanted)
     uint64_t word, low = 0x7f * EACH_OCTET;
 
     memcpy(&word, p, 8);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     word = __builtin_bswap64(word);
 #endif
     word ^= (uint8_t)wanted * EACH_OCTET;
@@ -165,15 +143,6 @@ ALWAYS_INLINE void portable_masks_of_64(const char *p, uint64_t *cr, uint64_t *l
 ALWAYS_INLINE uint32_t portable_mask_of_16(const char *p, char wanted)
 {
     return (uint32_t)(word_mask(p, wanted) | word_mask(p + 8, wanted) << 8);
-}
-
-ALWAYS_INLINE int portable_is_name_of_16(const char *p, unsigned size, const char *name)
-{
-    unsigned i, different = 0;
-
-    for (i = 0; i < size; i++)
-        different |= (unsigned)((p[i] | 0x20) ^ name[i]);
-    return !different;
 }
 
 #endif
