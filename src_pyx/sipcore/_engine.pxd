@@ -49,4 +49,4 @@ cdef class Engine:
     cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept
     # time
     cdef int expire_timer(self, uint64_t tag) except -1
-    cdef int expire_queues(self) except -1
+    cdef int expire_queues(self, int room) except -1

@@ -36,6 +36,7 @@ logger = logging.getLogger("sipcore.engine")
 cdef enum:
     ROUNDS_OF_A_WAKE = 4                 # receive calls of 64 datagrams before other sockets get their turn
     FLUSHES_OF_A_BATCH = 8
+    EXPIRIES_OF_A_CALL = 8192            # what is left is due at once; messages get their turn in between
     LINES_AT_FIRST = 64
 
 cdef uint64_t CLIENT_TAG = <uint64_t>1 << 56
@@ -311,11 +312,13 @@ cdef class Engine:
 
     def handle_timers(self, double now):
         cdef uint64_t tag
+        cdef int room = EXPIRIES_OF_A_CALL
         self.enter(now)
         try:
-            while self.core.wheel.take_due(self.core.now_us, &tag, 1):
+            while room and self.core.wheel.take_due(self.core.now_us, &tag, 1):
                 self.expire_timer(tag)
-            self.expire_queues()
+                room -= 1
+            self.expire_queues(room)
         finally:
             self.leave()
 
@@ -585,10 +588,12 @@ cdef class Engine:
             self.core.run(entry[0])
         return 0
 
-    cdef int expire_queues(self) except -1:
+    cdef int expire_queues(self, int room) except -1:
         cdef uint32_t index
-        while (index := self.server.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
+        while room and (index := self.server.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
             self.server.expire(index)
-        while (index := self.client.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
+            room -= 1
+        while room and (index := self.client.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
             self.client.expire(index)
+            room -= 1
         return 0
