@@ -18,7 +18,7 @@ def make_client_context(profile: Profile) -> ssl.SSLContext:
         if profile.tls_certificate_file:
             context.load_cert_chain(profile.tls_certificate_file, profile.tls_key_file or None)
     except (OSError, ValueError) as error:
-        raise TransportError(f"TLS cannot be set up: {getattr(error, 'strerror', None) or error}") from error
+        raise _unusable(profile, error) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not profile.tls_verify:
         context.check_hostname = False
@@ -30,10 +30,16 @@ def make_server_context(profile: Profile) -> ssl.SSLContext | None:
     """The context for connections that the servers open to us; None without a certificate of our own."""
     if not profile.tls_certificate_file:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=profile.tls_ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=profile.tls_ca_file or None)
         context.load_cert_chain(profile.tls_certificate_file, profile.tls_key_file or None)
     except (OSError, ValueError) as error:
-        raise TransportError(f"TLS cannot be set up: {getattr(error, 'strerror', None) or error}") from error
+        raise _unusable(profile, error) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _unusable(profile: Profile, error: Exception) -> TransportError:
+    files = [profile.tls_ca_file, profile.tls_certificate_file, profile.tls_key_file]
+    reason = getattr(error, "strerror", None) or error
+    return TransportError(f"TLS cannot be set up with {', '.join(filter(None, files))}: {reason}")
