@@ -1,10 +1,12 @@
 """The compiled rooms: one extension module for each .pyx under src_pyx/sipcore."""
 
+import copy
 import os
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOMS = Path("src_pyx/sipcore")
 DEBUG = os.environ.get("SIPCORE_DEBUG") == "1"
@@ -32,6 +34,15 @@ def extension(room: Path) -> Extension:
     )
 
 
+class BuildRooms(build_ext):
+    """Compiles rooms at the same time, each in a folder of its own: several share a C source, so one object file."""
+
+    def build_extension(self, ext: Extension) -> None:
+        own = copy.copy(self)
+        own.build_temp = str(Path(self.build_temp) / ext.name)
+        super(BuildRooms, own).build_extension(ext)
+
+
 setup(
     ext_modules=cythonize(
         [extension(room) for room in sorted(ROOMS.glob("*.pyx"))],
@@ -39,5 +50,6 @@ setup(
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
     ),
+    cmdclass={"build_ext": BuildRooms},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -1,10 +1,12 @@
 """A server for load measurements: one UDP socket, plain Python handlers, on the bare engine or on a Stack.
 
-    python benches/serve.py --port 5971 [--stack] [--stateless] [--asyncio] [--live N]
+    python benches/serve.py --port 5971 [--stack] [--stateless] [--asyncio] [--live N] [--trunk]
 
 Answers OPTIONS 200 (with --stateless: without a transaction), REGISTER 200
 with the Contact it came with, INVITE 200 with a session description, BYE 200.
 With --live N it starts with N finished transactions, which live for 32 s.
+With --trunk equal-sized datagrams of one peer share a send and a receive
+(UDP_SEGMENT, UDP_GRO).
 Prints the counters when it is told to end (SIGTERM, SIGINT).
 """
 
@@ -63,7 +65,7 @@ class Answers:
 class Server:
     """One socket under one engine on one loop; the shortest driver there is."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, *, stateless: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, *, stateless: bool, trunk: bool) -> None:
         self.loop = loop
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -71,7 +73,7 @@ class Server:
         self.sock.bind(("127.0.0.1", port))
         self.sock.setblocking(False)
         self.engine = Engine(key=os.urandom(16), now=loop.time(), clock=loop.time)
-        self.datagrams = DatagramSocket(self.sock.fileno())
+        self.datagrams = DatagramSocket(self.sock.fileno(), segment=trunk, coalesce=trunk)
         user_agent = self.engine.add_user_agent(Answers(port, stateless=stateless))
         self.local = self.engine.add_local("udp", "127.0.0.1", port, user_agent=user_agent, sender=self.datagrams)
         loop.add_reader(self.sock.fileno(), self.readable)
@@ -126,12 +128,12 @@ async def stack_engine(port: int, *, stateless: bool) -> Engine:
     return stack.engine
 
 
-async def serve(port: int, *, stateless: bool, on_stack: bool, live: int) -> dict[str, int]:
+async def serve(port: int, *, stateless: bool, on_stack: bool, trunk: bool, live: int) -> dict[str, int]:
     loop = asyncio.get_running_loop()
     if on_stack:
         engine = await stack_engine(port, stateless=stateless)
     else:
-        engine = Server(loop, port, stateless=stateless).engine
+        engine = Server(loop, port, stateless=stateless, trunk=trunk).engine
     fill(engine, live, loop.time())
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -145,6 +147,7 @@ def run() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--stateless", action="store_true", help="OPTIONS without transactions")
     parser.add_argument("--stack", action="store_true", help="on a Stack in place of the bare engine")
+    parser.add_argument("--trunk", action="store_true", help="UDP_SEGMENT and UDP_GRO (bare engine)")
     parser.add_argument("--live", type=int, default=0, help="finished transactions to start with")
     parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
     arguments = parser.parse_args()
@@ -154,7 +157,13 @@ def run() -> int:
         import uvloop  # noqa: PLC0415
 
         runner = uvloop.run
-    main = serve(arguments.port, stateless=arguments.stateless, on_stack=arguments.stack, live=arguments.live)
+    main = serve(
+        arguments.port,
+        stateless=arguments.stateless,
+        on_stack=arguments.stack,
+        trunk=arguments.trunk,
+        live=arguments.live,
+    )
     print(json.dumps(runner(main)))
     return 0
 

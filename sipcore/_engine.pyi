@@ -110,6 +110,8 @@ class Engine:
     def remove_user_agent(self, user_agent: int) -> None: ...
     def set_stateless_methods(self, user_agent: int, methods: Iterable[str]) -> None:
         """Requests of these methods (not INVITE, ACK, CANCEL) create no transaction; retransmissions come up again."""
+    def set_source_filter(self, user_agent: int, accepts: Callable[[str], bool] | None) -> None:
+        """Drop datagrams with a request, before they are parsed, where `accepts(remote_host)` is false (SPEC E3)."""
 
     # where octets come from and go to; a flow is an integer, 0 is none
     def add_local(
@@ -155,7 +157,8 @@ class Engine:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
     def stream_pending(self, flow: int) -> bool:
         """Whether a message of the stream has begun and not ended."""
-    def handle_timers(self, now: float) -> None: ...
+    def handle_timers(self, now: float) -> None:
+        """What is due at `now`, at most some thousand timers; `next_timer` says when more are left."""
     def next_timer(self) -> float | None:
         """When `handle_timers` is to be called: never late, at most some milliseconds early."""
     def flush(self) -> None: ...

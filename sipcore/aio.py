@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
-from sipcore.interfaces import interface_addresses
+from sipcore.interfaces import host_urn, interface_addresses
 from sipcore.streams import OnLost, StreamConnection, StreamTable
 
 logger = logging.getLogger("sipcore.aio")
@@ -86,6 +86,9 @@ class AsyncioEnv:
 
     def key(self) -> bytes:
         return os.urandom(16)
+
+    def host_urn(self) -> str:
+        return host_urn()
 
     def source_address(self, remote_host: str) -> str:
         with socket_module.socket(_family(remote_host), socket_module.SOCK_DGRAM) as probe:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sipcore import uas
+from sipcore import reliable, uas
 from sipcore._message import Request, Response
 from sipcore.dialog import Dialog
 from sipcore.errors import (
@@ -64,6 +64,11 @@ class IncomingCall(Call):
         self._task: asyncio.Task[Any] | None = None
         self._bye_waits = False
         self._invite_sequence = dialog.remote_sequence
+        self._prack_wanted = reliable.OPTION in user_agent.supported and any(
+            reliable.names_option(request, header) for header in ("Supported", "Require")
+        )
+        self._reliable: reliable.ReliableSender | None = None
+        self._reliable_number = user_agent.env.random.randrange(1, 2**30)
         user_agent.add_dialog(dialog, self)
 
     @property
@@ -76,10 +81,18 @@ class IncomingCall(Call):
     async def progress(
         self, status_code: int = 180, *, body: bytes = b"", content_type: str = SDP, headers: Headers = ()
     ) -> None:
-        """Send a provisional response; nothing is sent any more once the call was answered or cancelled."""
+        """Send a provisional response; nothing is sent any more once the call was answered or cancelled.
+
+        Where both sides know 100rel (`user_agent.supported`), it is repeated until the caller's PRACK, which this
+        waits for (RFC 3262).
+        """
         if not 100 < status_code < 200:
             raise UsageError(f"{status_code} is no provisional response")
-        if self.status_code < 200 and not self.end_reason:
+        if self.status_code >= 200 or self.end_reason:
+            return
+        if self._prack_wanted and status_code > 100:
+            await self._progress_reliably(status_code, headers, body, content_type)
+        else:
             self._respond(status_code, None, headers, body, content_type)
 
     async def answer(self, body: bytes = b"", content_type: str = SDP, headers: Headers = ()) -> None:
@@ -149,6 +162,40 @@ class IncomingCall(Call):
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
+    async def _progress_reliably(self, status_code: int, headers: Headers, body: bytes, content_type: str) -> None:
+        """One reliable response at a time; the caller who never acknowledges it is refused (RFC 3262 section 3)."""
+        while self._reliable is not None:
+            await self._news()
+        self._check_open()
+        self._reliable_number += 1
+        number = self._reliable_number
+        given = [*headers, ("Require", reliable.OPTION), ("RSeq", str(number))]
+        self._reliable = reliable.ReliableSender(
+            self.user_agent.engine,
+            self.user_agent.driver.now,
+            reliable.format_rack(number, self.request),
+            lambda: self._respond(status_code, None, given, body, content_type),
+            lambda: self._give_up(504),
+        )
+        while self._reliable is not None and self._reliable_number == number:
+            await self._news()
+
+    def _on_prack(self, request: Request) -> None:
+        """RFC 3262 section 3: 200 to the PRACK of the response that waits for one, 481 to any other."""
+        if self._reliable is None or " ".join(request.get("RAck", "").split()) != self._reliable.rack:
+            request.reply(481)
+            return
+        self._stop_repeating()
+        if request.body:
+            self.body = request.body
+        request.reply(200)
+        self._wake()
+
+    def _stop_repeating(self) -> None:
+        if self._reliable is not None:
+            self._reliable.stop()
+            self._reliable = None
+
     def handle_ack(self, request: Request) -> None:
         super().handle_ack(request)
         if request.cseq is not None and request.cseq.number == self._invite_sequence:
@@ -178,6 +225,8 @@ class IncomingCall(Call):
             given.append(("Allow", self.user_agent.allow))
         if body:
             given.append(("Content-Type", content_type))
+        if status_code >= 200:
+            self._stop_repeating()
         self.status_code = status_code
         self.request.reply(status_code, reason, headers=given, body=body)
 
@@ -211,6 +260,7 @@ class IncomingCall(Call):
             uas.reply_quietly(self.request, 487)
 
     def finish(self, reason: str) -> None:
+        self._stop_repeating()
         super().finish(reason)
         self.user_agent.unpend(self._transaction)
 
@@ -232,6 +282,7 @@ class OutgoingCall(Call):
         self.cancelled = False
         self.local_body = draft.body
         self.early: dict[str, Dialog] = {}
+        self._in_order = reliable.InOrder()
         self.transaction = ClientTransaction(user_agent, draft, observer=self)
         self._error: CallError | SipError | None = None
         self._timeout = timeout
@@ -303,6 +354,9 @@ class OutgoingCall(Call):
         if response.status_code == 100 or self._error is not None:
             return
         self._early_dialog(response)
+        number = reliable.reliable_number(response)
+        if number is not None and not self._acknowledge_provisional(response, number):
+            return
         if response.body:
             self.body = response.body
         self._provisionals.append(response)
@@ -343,6 +397,16 @@ class OutgoingCall(Call):
                 self.early[tag] = Dialog.from_uac(request, response)
             except ParseError as error:
                 logger.debug("a provisional response makes no dialog: %s", error)
+
+    def _acknowledge_provisional(self, response: Response, number: int) -> bool:
+        """PRACK the next reliable response of its early dialog (RFC 3262 section 4); False for one seen before."""
+        tag, invite = _to_tag(response), self.transaction.request
+        dialog = self.early.get(tag)
+        if dialog is None or invite is None or not self._in_order.take(tag, number):
+            return False
+        rack = [("RAck", reliable.format_rack(number, invite))]
+        ClientTransaction(self.user_agent, dialog_draft(dialog, "PRACK", rack, b"", "")).start()
+        return True
 
     def _accept(self, response: Response) -> None:
         request = self.transaction.request

@@ -73,7 +73,7 @@ class Device:
         env = self._env or self._real_env()
         self._stack = Stack(env=env)
         surroundings = Surroundings(
-            self._stack, self.config.device.instance_id, self.config.device.answer, self._answer_body
+            self._stack, self.config.device.instance_id or env.host_urn(), self.config.device.answer, self._answer_body
         )
         for service in self.config.services:
             self.sp[service.number] = ServiceProvider(service, surroundings, self._changed)
@@ -91,7 +91,10 @@ class Device:
             task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*(service.stop() for service in self.sp.values()))
+                ends = await asyncio.gather(*(service.stop() for service in self.sp.values()), return_exceptions=True)
+                for error in ends:
+                    if isinstance(error, BaseException):
+                        logger.error("a service did not stop cleanly", exc_info=error)
         await self._stack.close(timeout=1.0)
         self._stack = None
 

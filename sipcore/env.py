@@ -119,6 +119,10 @@ class Env(Protocol):
         """16 octets that nobody else knows, new with each call."""
         ...
 
+    def host_urn(self) -> str:
+        """A URN that names this host and outlives restarts (RFC 5626 section 4.1)."""
+        ...
+
     def source_address(self, remote_host: str) -> str:
         """The local address of the route to `remote_host` (an address literal).  TransportError without a route."""
         ...

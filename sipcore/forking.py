@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sipcore._message import Request, Response
 from sipcore.errors import SipError
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.proxy")
 

@@ -1,4 +1,4 @@
-"""The addresses of this host's network interfaces, as Linux tells them (SPEC A1).
+"""This host as Linux tells of it: the addresses of its interfaces (SPEC A1), and what it is called (SPEC B4).
 
 A room of the real world; the simulator has its own host addresses.
 """
@@ -9,12 +9,14 @@ import fcntl
 import ipaddress
 import socket
 import struct
+import uuid
 from pathlib import Path
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 NAME_SIZE = 16  # IFNAMSIZ of linux/if.h
 REQUEST_SIZE = 40  # struct ifreq
 ADDRESS_AT = 20  # the IPv4 address in a struct ifreq that holds a sockaddr_in
+MACHINE_ID = Path("/etc/machine-id")
 IPV6_TABLE = Path("/proc/net/if_inet6")
 
 
@@ -22,6 +24,15 @@ def interface_addresses(name: str = "") -> tuple[str, ...]:
     """The addresses of one interface, or of all for ""; IPv4 first, link-local IPv6 left out.  Empty: there is none."""
     names = [name] if name else [each for _, each in socket.if_nameindex()]
     return (*_ipv4_addresses(names), *_ipv6_addresses(names))
+
+
+def host_urn() -> str:
+    """A URN made of the machine's id (machine-id(5): never shown as it is), or of its name where it has none."""
+    try:
+        machine = MACHINE_ID.read_text().strip()
+    except OSError:
+        machine = ""
+    return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, f'sipcore device on {machine or socket.gethostname()}')}"
 
 
 def _ipv4_addresses(names: list[str]) -> list[str]:

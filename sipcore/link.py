@@ -29,7 +29,7 @@ from sipcore.policy.supervisor import (
     SendWaiting,
     State,
 )
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.device")
 

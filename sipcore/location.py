@@ -105,6 +105,10 @@ class LocationService:
         held = self._live(address_of_record, now)
         return tuple(sorted(held.values(), key=lambda binding: (-binding.q, -binding.expires_at)))
 
+    def addresses(self, now: float) -> list[str]:
+        """The addresses of record that are bound now, in the order they came."""
+        return [address for address in list(self._bindings) if self._live(address, now)]
+
     def update(
         self, address_of_record: str, updates: Sequence[Update], registration: Registration, now: float
     ) -> tuple[Binding, ...]:

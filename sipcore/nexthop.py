@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_CACHED = 1_024
 DEAD_SECONDS = 30.0  # SPEC D8: how long an address that failed is passed over
+SUPPORTED = (None, "udp", "tcp", "tls")
 LARGE = 1_300  # octets, RFC 3261 section 18.1.1
 
 
@@ -82,6 +83,8 @@ class Rfc3263:
         secure = uri.scheme == "sips"
         literal = literal_address(host)
         transport = self._transport(uri, secure=secure, settled=literal is not None or uri.port is not None)
+        if transport not in SUPPORTED:
+            raise LocateError(text, why=f"no way to send over {transport}", rule="RFC 3263 section 4.1")
         v6 = literal is not None and ":" in literal
         types: tuple[AddressType, ...] = ("AAAA",) if v6 else self._address_types()
         site = Site(host, uri.port, transport=transport, order="rfc3263", address_types=types, secure=secure)

@@ -212,15 +212,22 @@ class ClientTransaction:
             await self._news()
 
     def cancel(self, *, headers: Headers = ()) -> None:
-        """CANCEL an INVITE (RFC 3261 section 9.1); one that was never sent ends here.  Repeating it is harmless."""
+        """CANCEL an INVITE (RFC 3261 section 9.1); what is no INVITE or was never sent ends here.
+
+        Repeating it is harmless.
+        """
         if self.done or self.cancelled:
             return
         self.cancelled = True
-        if self._attempt is None:
-            self._fail(CallCancelled("cancelled before it was sent"))
-        else:
-            engine = self._user_agent.engine
-            engine.cancel(self._attempt.handle, self._user_agent.driver.now(), headers=list(headers))
+        if not self._cancel_attempt(headers):
+            self.abandon(CallCancelled("cancelled from here"))
+
+    def _cancel_attempt(self, headers: Headers = ()) -> bool:
+        attempt = self._attempt
+        if attempt is None or attempt.request.method != "INVITE":
+            return False
+        self._user_agent.engine.cancel(attempt.handle, self._user_agent.driver.now(), headers=headers)
+        return True
 
     def start(self, *, flow: int = 0, transport: str = "", timeout: float | None = None) -> ClientTransaction:
         """Choose the next hop (or take `flow`) and send; at most 64*T1 are spent before it is sent."""
@@ -395,8 +402,8 @@ class ClientTransaction:
     def _on_failed(self, attempt: _Attempt, error: SipError, *, keep: bool = False) -> None:
         if attempt is not self._attempt or self.done:
             return
-        if keep and attempt.request.method == "INVITE":
-            self._user_agent.engine.cancel(attempt.handle, self._user_agent.driver.now())
+        if keep:
+            self._cancel_attempt()
         if self.cancelled or self._proceeding or not self._next_address(str(error)):
             self._fail(error)
 
@@ -423,7 +430,7 @@ class ClientTransaction:
 
     def _expire(self) -> None:
         self._deadline = 0
-        self.cancel()
+        self._cancel_attempt()
         self.abandon(TransactionTimeout("no final response in the time given"))
 
     def _finish(self, response: Response) -> None:

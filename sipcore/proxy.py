@@ -23,7 +23,7 @@ from sipcore._uri import Uri
 from sipcore.errors import ParseError, SipError, TransportError
 from sipcore.forking import ResponseContext
 from sipcore.outgoing import Hop, OutgoingRequest
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.proxy")
 

@@ -28,7 +28,7 @@ from sipcore.policy.registration import (
     UsePort,
 )
 from sipcore.register_response import read_register_response
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.device")
 

@@ -25,10 +25,11 @@ from sipcore.location import (
     format_contacts,
 )
 from sipcore.proxy import Target
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.registrar")
 
+SIP_PORT = 5060
 MAXIMUM_EXPIRES = 2**32 - 1
 SUPPORTED = frozenset({"path", "outbound", "gruu"})
 
@@ -79,12 +80,17 @@ class Registrar:
             request.reply(200, headers=headers)
 
     def targets(self, request: Request) -> list[Target] | None:
-        """Where a request for one of our users goes: all its bindings; None for a domain that is not ours."""
+        """Where a request for one of our users goes: all its bindings; None for a domain that is not ours.
+
+        A binding whose connection has ended is forgotten (RFC 5626 section 6).
+        """
         uri = request.request_uri
         if not self.is_ours(uri):
             return None
         bindings = self.location.bindings(self._address_of_record(uri), self.user_agent.env.now())
-        return [self._target(binding) for binding in bindings]
+        for flow in {binding.flow for binding in bindings if binding.flow and not self._is_alive(binding.flow)}:
+            self.location.forget_flow(flow)
+        return [self._target(binding) for binding in bindings if not binding.flow or self._is_alive(binding.flow)]
 
     def challenge(self, request: Request) -> list[Header] | None:
         """Proxy-Authenticate headers for a request in the name of one of our users without good credentials."""
@@ -101,7 +107,8 @@ class Registrar:
         """Whether the URI's host is one of the domains or one of our own addresses."""
         host = uri.host.lower().rstrip(".")
         return host in self.domains or any(
-            host == listener.host and uri.port == listener.port for listener in self.user_agent.listeners
+            host.strip("[]") == listener.host and (uri.port or SIP_PORT) == listener.port
+            for listener in self.user_agent.listeners
         )
 
     # one REGISTER, in the order of RFC 3261 section 10.3
@@ -195,6 +202,9 @@ class Registrar:
 
     def _target(self, binding: Binding) -> Target:
         return Target(binding.contact, binding.path, binding.flow)
+
+    def _is_alive(self, flow: int) -> bool:
+        return bool(self._source(flow))
 
     def _source(self, flow: int) -> str:
         try:

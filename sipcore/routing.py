@@ -20,9 +20,10 @@ from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.decisions import Decision
 from sipcore.policy.locate import AddressType, Site, Target
 from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop
-from sipcore.stack import UserAgent
+from sipcore.user_agent import UserAgent
 
 WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
+MAXIMUM_DIALOG_PEERS = 256
 SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
 
@@ -63,6 +64,7 @@ class Router:
     ) -> None:
         self.address_types: tuple[AddressType, ...] = ("AAAA",) if ":" in local_host else ("A",)
         self.registered_with: Target | None = None
+        self._dialog_peers: set[str] = set()
         self._service = service
         self._user_agent = user_agent
         self._finder = finder
@@ -88,6 +90,12 @@ class Router:
         """Whether `host` is an address of one of the service's own servers, to whom credentials may go (SPEC B7)."""
         sites = server_sites(self._service.profile, self.address_types).values()
         return any(host in self._finder.addresses(site) for site in sites)
+
+    def is_dialog_peer(self, host: str) -> bool:
+        """Whether a request inside a call that is up went to `host` (SPEC E3)."""
+        if not self._user_agent.calls:
+            self._dialog_peers.clear()
+        return host in self._dialog_peers
 
     # supervised connections
 
@@ -120,6 +128,8 @@ class Router:
         return Hop(flow, "udp", self._decision(found, chosen, outgoing))
 
     def _decision(self, found: Found, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:
+        if outgoing.dialog is not None and len(self._dialog_peers) < MAXIMUM_DIALOG_PEERS:
+            self._dialog_peers.add(found.target.address)
         return decide(self._user_agent.env.now(), found, chosen, outgoing)
 
 

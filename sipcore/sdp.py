@@ -18,6 +18,9 @@ from sipcore.headers.grammar import TOKEN, bounded_integer, check_token
 MAX_LINES = 4096
 """Lines of one description; more are a ParseError."""
 
+MAX_MEDIA = 128
+"""Media descriptions of one description."""
+
 MAX_FORMATS = 256
 """Formats of one m= line."""
 
@@ -186,9 +189,8 @@ class Lines:
 
     @property
     def direction(self) -> Direction | None:
-        """What this level says itself."""
-        names = {found.name for found in self.attributes}
-        return next((direction for direction in DIRECTIONS if direction in names), None)
+        """What this level says itself, the first time if it says it twice."""
+        return next((line.value for line in self.lines if line.type == "a" and line.value in DIRECTIONS), None)
 
     def replaced(self: Section, kind: str, value: str) -> Section:
         """With the first line of a type set, in its place; where RFC 8866 section 5 has it if there was none."""
@@ -353,6 +355,8 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
         if line.type and sections[-1] and not sections[-1][-1].type:
             raise ParseError("an empty line inside a description", at=at)
         if line.type == "m":
+            if len(sections) > MAX_MEDIA:
+                raise ParseError(f"more than {MAX_MEDIA} media descriptions", at=at)
             sections.append([])
         sections[-1].append(line)
     media = tuple(Media(tuple(lines)) for lines in sections[1:])

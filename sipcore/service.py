@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import OrderedDict, deque
+import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sipcore.admission import make_source_filter
 from sipcore.call import IncomingCall, OutgoingCall
 from sipcore.config import Service
-from sipcore.digest import DigestAttempt, DigestClient, DigestRefused
+from sipcore.credentials import ServiceCredentials
+from sipcore.digest import DigestClient
 from sipcore.env import Listener
 from sipcore.errors import LocateError, TransportError, UsageError
 from sipcore.finding import Finder
 from sipcore.keeper import Keeper
 from sipcore.link import Link
 from sipcore.no_media import make_silent_answer, make_silent_offer
-from sipcore.outgoing import Challenged
 from sipcore.policy.actions import Note
 from sipcore.policy.backoff import BackOff
 from sipcore.policy.decisions import Decision
@@ -36,7 +38,7 @@ from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
 from sipcore.registrant import Registrant
 from sipcore.routing import SERVER_NAMES, Router, server_sites
-from sipcore.stack import Stack, UserAgent
+from sipcore.stack import Stack
 from sipcore.status import (
     NOT_CONFIGURED,
     NOT_REQUIRED,
@@ -46,13 +48,13 @@ from sipcore.status import (
     whole_seconds,
     without_countdown,
 )
+from sipcore.tls import make_client_context, make_server_context
+from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.device")
 
 MAXIMUM_DECISIONS = 64
-MAXIMUM_ATTEMPTS = 256  # requests whose challenges are remembered
 OLD_PORT_LIFE = 32.0  # seconds that a socket that was moved away from stays open (SPEC A3)
-
 
 CallHandler = Callable[[IncomingCall], Any]
 
@@ -81,7 +83,7 @@ class ServiceProvider:
         self.user_agent: UserAgent | None = None
         self.links: dict[str, Link] = {}
         self.registrant: Registrant | None = None
-        self._keeper: Keeper | None = None
+        self.keeper: Keeper | None = None
         self.registrations = 0
         self._surroundings = surroundings
         self._env = surroundings.stack.env
@@ -94,7 +96,7 @@ class ServiceProvider:
             random=self._env.random,
             allowed_realms=config.profile.auth_realms,
         )
-        self._attempts: OrderedDict[tuple[str, str], DigestAttempt] = OrderedDict()
+        self._client_tls: ssl.SSLContext | None = None
         self._local_host = ""
         self._handler: CallHandler | None = None
         self._back_off = BackOff(self._env.random)
@@ -102,6 +104,7 @@ class ServiceProvider:
         self._next_start = 0.0
         self._starting: asyncio.Task[None] | None = None
         self._ended = False
+        self._stopped = False
         self._waiters: list[asyncio.Future[None]] = []
         self._logged = ""
         self._session_id = self._env.random.getrandbits(31)
@@ -167,7 +170,7 @@ class ServiceProvider:
             expires_in=whole_seconds(machine.bound_until - now) if bound and machine and machine.bound_until else None,
             retry_in=self._retry_in(now),
             calls=len(self.user_agent.calls) if self.user_agent is not None else 0,
-            connection="" if self._ended else ", ".join(link.status() for link in self.links.values()),
+            connection="" if self._stopped else ", ".join(link.status() for link in self.links.values()),
             decisions=tuple(str(decision) for decision in self.decisions),
         )
 
@@ -182,6 +185,7 @@ class ServiceProvider:
         self._local_host = local_host
         if self.config.is_configured and self._starting is None:
             self._starting = self._env.loop.create_task(self._come_up())
+            self._starting.add_done_callback(self._came_up)
 
     def refuse(self, why: str, retry_in: float) -> None:
         """The device has no address to start it on."""
@@ -198,12 +202,13 @@ class ServiceProvider:
         if self.user_agent is not None:
             for call in tuple(self.user_agent.calls):
                 call.hang_up()
-            if self._keeper is not None:
-                self._keeper.stop()
+            if self.keeper is not None:
+                self.keeper.stop()
             await self._deregister()
             for link in self.links.values():
                 link.stop()
             await self.user_agent.close(timeout=1.0)
+        self._stopped = True
         self._changed()
 
     async def move(self, local_host: str) -> None:
@@ -233,8 +238,12 @@ class ServiceProvider:
             user_agent.drop()
             raise
         self._router = Router(self.config, user_agent, self._finder, self.links, self._local_host)
-        user_agent.next_hop = self._router
-        user_agent.authorize = self._authorize
+        router = self._router
+        accepts = make_source_filter(self.config, router.is_own_server, router.is_dialog_peer)
+        user_agent.engine.set_source_filter(user_agent.id, accepts)
+        user_agent.next_hop = router
+        if self.config.auth_password:
+            user_agent.authorize = ServiceCredentials(self._digest, self._is_from_own_server, self.on_note)
         user_agent.identity = address_of_record_uri(self.config)
         user_agent.local_contact = self._contact
         user_agent.on_decision = self._decided
@@ -250,13 +259,18 @@ class ServiceProvider:
             self.registrant.tell(self.registrant.machine.on_start)
         self._changed()
 
+    def _came_up(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours must be seen, and must not look like a service on its way."""
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("SP%d could not be brought up", self.number, exc_info=task.exception())
+            self._unusable, self._next_start = f"internal error: {task.exception()}", self._env.now()
+
     async def _listen_until_it_works(self, user_agent: UserAgent) -> None:
         """Bind the contact port in every transport that the service speaks; a port in use is tried again (SPEC A2)."""
         user_agent.accepts = self._accepts
         while True:
             try:
-                for transport in self._transports():
-                    await user_agent.listen(transport, f"{_bracketed(self._local_host)}:{self.config.user_agent_port}")
+                await self._listen(user_agent)
             except TransportError as error:
                 for listener in user_agent.listeners:
                     listener.close()
@@ -268,6 +282,16 @@ class ServiceProvider:
                 self._unusable = ""
                 self._back_off.reset()
                 return
+
+    async def _listen(self, user_agent: UserAgent) -> None:
+        """The contact port in every transport; TLS only with a certificate of our own (SPEC A2, C10)."""
+        address = f"{_bracketed(self._local_host)}:{self.config.user_agent_port}"
+        for transport in self._transports():
+            tls = make_server_context(self.config.profile) if transport == "tls" else None
+            if transport == "tls":
+                self._client_tls = make_client_context(self.config.profile)
+            if transport != "tls" or tls is not None:
+                await user_agent.listen(transport, address, ssl=tls)
 
     def _transports(self) -> list[str]:
         """Those of the service's servers, each once."""
@@ -284,7 +308,8 @@ class ServiceProvider:
         for owner, site in server_sites(self.config.profile, self._router.address_types).items():
             if site.transport in STREAMS:
                 name = f"{SERVER_NAMES[owner]} {site.host}"
-                self.links[owner] = Link(self, user_agent, self._finder, site, name, bind=self._source)
+                tls = self._client_tls if site.transport == "tls" else None
+                self.links[owner] = Link(self, user_agent, self._finder, site, name, bind=self._source, ssl=tls)
 
     def _make_registrant(self, user_agent: UserAgent) -> None:
         machine = RegistrationMachine(
@@ -297,26 +322,15 @@ class ServiceProvider:
         self.registrant = Registrant(self, user_agent, machine, self._changed)
 
     def _make_keeper(self, user_agent: UserAgent) -> None:
+        """Keep-alives, if they are wanted: from now on with datagrams, else while there is a connection (SPEC B15)."""
         plan = plan_keep_alive(self.config)
-        if plan is not None:
-            stream = self._registration_link() is not None
-            machine = KeepAlive(plan, stream=stream, random=self._env.random)
-            self._keeper = Keeper(self, user_agent, self._finder, machine)
-            self._keeper.start()
-
-    def keep_alive_flow(self) -> int:
-        """Where REGISTER went last: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
-        link = self._registration_link()
-        if link is not None:
-            return link.flow
-        found = self._finder.last(self._registration_site()) if self._router is not None else None
-        if found is None or self.user_agent is None:
-            return 0
-        return self.user_agent.datagram_flow(found.target.address, found.target.port)
-
-    def keep_alive_uri(self) -> str:
-        """The Request-URI of an OPTIONS that keeps the path open."""
-        return register_uri(self.config)
+        if plan is None:
+            return
+        machine = KeepAlive(plan, stream=self._registration_link() is not None, random=self._env.random)
+        self.keeper = Keeper(self, user_agent, self._finder, machine, register_uri(self.config))
+        user_agent.pong = self.keeper.pong
+        if not machine.stream:
+            self.keeper.start()
 
     def _registration_site(self) -> Site:
         assert self._router is not None
@@ -353,12 +367,32 @@ class ServiceProvider:
         logger.info("SP%d: %s", self.number, link.status())
         if self.registrant is not None and link is self._registration_link():
             self.registrant.tell(self.registrant.machine.on_connected)
+        if self.keeper is not None and link is self._registration_link():
+            self.keeper.start()
         self._changed()
 
     def on_link_down(self, link: Link, why: str) -> None:
         if self.registrant is not None and link is self._registration_link():
             self.registrant.tell(self.registrant.machine.on_lost)
+        if self.keeper is not None and link is self._registration_link():
+            self.keeper.stop()
         self._changed()
+
+    def keep_alive_flow(self) -> int:
+        """Where REGISTER went last: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
+        link = self._registration_link()
+        if link is not None:
+            return link.flow
+        found = self._finder.last(self._registration_site()) if self._router is not None else None
+        if found is None or self.user_agent is None:
+            return 0
+        return self.user_agent.datagram_flow(found.target.address, found.target.port)
+
+    def close_path(self, why: str) -> None:
+        """The far end of the connection is dead; the supervisor connects anew."""
+        link = self._registration_link()
+        if link is not None and link.flow and self.user_agent is not None:
+            self.user_agent.disconnect(link.flow, why)
 
     def on_note(self, note: Note) -> None:
         again = "" if note.next_attempt is None else f"; next attempt in {note.next_attempt - self._env.now():.1f}s"
@@ -424,32 +458,9 @@ class ServiceProvider:
 
     # requests and calls
 
-    def _authorize(self, challenged: Challenged) -> Sequence[tuple[str, str]] | None:
-        """Credentials for a challenge of one of the service's own servers (SPEC B7, FAULTS 34)."""
-        response = challenged.response
-        if challenged.method == "REGISTER" or self._router is None or self.user_agent is None:
-            return None
-        if not self.config.auth_password or not self._is_from_own_server(response.flow):
-            return None
-        key = (response.call_id or "", challenged.method)
-        if challenged.attempt == 1 or key not in self._attempts:
-            self._attempts[key] = self._digest.attempt(
-                method=challenged.method,
-                uri=challenged.request_uri,
-                body=challenged.body,
-                in_dialog=challenged.dialog is not None,
-            )
-            if len(self._attempts) > MAXIMUM_ATTEMPTS:
-                self._attempts.popitem(last=False)
-        try:
-            return self._attempts[key].answer(response.status_code, response.headers, challenged.request_uri)
-        except DigestRefused as refused:
-            self.on_note(Note(f"{challenged.method} not authenticated: {refused}", "SPEC B7"))
-            return None
-
     def _is_from_own_server(self, flow: int) -> bool:
-        assert self.user_agent is not None
-        assert self._router is not None
+        if self.user_agent is None or self._router is None:
+            return False
         try:
             remote_host = self.user_agent.engine.flow_info(flow)[3]
         except TransportError:
@@ -495,7 +506,7 @@ class ServiceProvider:
     def _words(self, now: float) -> str:
         if not self.config.is_configured:
             return NOT_CONFIGURED
-        if self._ended:
+        if self._stopped:
             return STOPPED
         if self._unusable:
             return format_unusable(self._unusable, self._next_start - now)

@@ -226,6 +226,8 @@ class Call:
     def _built_in(self, method: str, request: Request) -> None:
         if method in ("INVITE", "UPDATE"):
             self._answer_offer(request)
+        elif method == "PRACK":
+            self._on_prack(request)
         elif method == "OPTIONS":
             request.reply(200, headers=uas.capabilities(self.user_agent))
         elif method == "INFO":
@@ -234,6 +236,10 @@ class Call:
             request.reply(405, headers=[("Allow", self.user_agent.allow)])
         else:
             request.reply(501)
+
+    def _on_prack(self, request: Request) -> None:
+        """Only who sends reliable responses takes their PRACK."""
+        request.reply(481)
 
     def _answer_offer(self, request: Request) -> None:
         """A changed session that nobody handles: what was agreed on stays."""

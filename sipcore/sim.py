@@ -19,6 +19,7 @@ import asyncio
 import random
 import selectors
 import ssl as ssl_module
+import uuid
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -179,6 +180,7 @@ class SimEnv:
     def __init__(self, network: SimNetwork, address: str, *, resolver: Resolver | None = None) -> None:
         self.network = network
         self.address = address
+        self.name = address
         self.loop: asyncio.AbstractEventLoop = network.loop
         self.random = random.Random(f"{network.seed} {address}")
         self.resolver: Resolver = resolver if resolver is not None else network.dns
@@ -192,6 +194,9 @@ class SimEnv:
 
     def key(self) -> bytes:
         return self.random.randbytes(16)
+
+    def host_urn(self) -> str:
+        return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, f'simulated host {self.name}')}"
 
     def source_address(self, remote_host: str) -> str:
         if self.address in self.network.unplugged:

@@ -21,6 +21,7 @@ from sipcore.connecting import Connector
 from sipcore.dialog import Dialog, DialogKey
 from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
+from sipcore.hunting import hunt
 from sipcore.nexthop import Rfc3263
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
@@ -46,6 +47,7 @@ class UserAgent:
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
     (stream connections by remote address), `on_decision` (hears each Decision),
+    `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1),
     `tls_context` (what TLS connections from here trust and show; None: the
     host's authorities), `limits` of connections from here, `identity` (the From
     URI).  `methods` and `allow` say what is handled.
@@ -67,6 +69,7 @@ class UserAgent:
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
+        self.pong: Callable[[int], None] | None = None
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
         self.identity = ""
@@ -317,8 +320,17 @@ class UserAgent:
         """
         if body:
             headers = [*headers, ("Content-Type", content_type)]
+        if self.supported:
+            headers = [*headers, ("Supported", ", ".join(self.supported))]
         draft = self.draft("INVITE", uri, headers=headers, body=body, routes=routes, from_=from_, to=to)
         return OutgoingCall(self, draft, timeout=timeout)
+
+    async def hunt(self, uris: Sequence[str], *, parallel: bool = False, **arguments: Any) -> OutgoingCall:
+        """Call several targets, one after the other or all at once; the first that answers is returned.
+
+        `arguments` are those of `dial`, `timeout` is for each target.  Raises the refusal that counts most.
+        """
+        return await hunt(lambda uri: self.dial(uri, **arguments), uris, parallel=parallel)
 
     def send_request(
         self,
@@ -487,6 +499,11 @@ class UserAgent:
         except Exception:
             logger.exception("the handler of %s failed", request.method)
             uas.reply_quietly(request, 500)
+
+    def on_pong(self, flow: int) -> None:
+        """A single CRLF came on a stream."""
+        if self.pong is not None:
+            self.pong(flow)
 
     def on_cancel(self, request: Request) -> None:
         """CANCEL of an INVITE that has no final response yet (RFC 3261 section 9.2)."""

@@ -201,3 +201,8 @@ def method_of(octets: bytes) -> str:
 
 def header(octets: bytes, name: str) -> str:
     return message_room.parse(octets)[name]
+
+
+def cancel_of(invite: str) -> str:
+    """The CANCEL of an INVITE made by `request`."""
+    return invite.replace("INVITE sip", "CANCEL sip", 1).replace("1 INVITE", "1 CANCEL")

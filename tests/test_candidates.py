@@ -92,7 +92,8 @@ def test_spec_b12_a_fallback_that_is_accepted_moves_over_and_removes_the_old_bin
     removal = sent(actions)
     assert (removal.target, removal.purpose, removal.expires) == (SECOND, "remove", 0)
     assert which.registered_with == FIRST
-    assert answer(which, 61.0, RegisterResponse(500), removal.token) == []
+    assert which.on_response(61.0, removal.token, RegisterResponse(500), server="192.0.2.2:5060") == []
+    assert "server=192.0.2.2" not in which.status(61.0)
 
 
 def test_spec_b12_a_fallback_that_is_refused_leaves_all_as_it_was():

@@ -132,6 +132,7 @@ def test_spec_c3_the_outbound_transport_is_udp_whatever_the_proxys_is():
         ("RegistrationPeriod = 0", "itsp.A.RegistrationPeriod", "from 1 to 86400 seconds"),
         ('X_RegisterRetryResponseCodes = "4xx|x"', "itsp.A.X_RegisterRetryResponseCodes", "'x' is neither"),
         ("X_SecondaryRegistration = true", "itsp.A.X_SecondaryRegistration", "X_ProxyServerRedundancy"),
+        ("X_UDPSwitchToTCP = true", "itsp.A.X_UDPSwitchToTCP", "the configured transport stands"),
         ("X_DnsServeStale = 3601", "itsp.A.X_DnsServeStale", "from 0 to 3600 seconds"),
     ],
 )
@@ -166,6 +167,8 @@ def test_a_wrong_profile_key_is_named_with_its_line(line: str, key: str, part: s
         ("[sp.1]\nAuthPassword = 'file:no-such-file'\n", 2, "sp.1.AuthPassword", "cannot read no-such-file"),
         ("[sp.1]\nURI = 'a b'\n", 2, "sp.1.URI", "neither a user nor user@host"),
         ('[sp.1]\nAuthUserName = "a\\r\\nX: y"\n', 2, "sp.1.AuthUserName", "control characters"),
+        ("[sp.1]\nX_AccessList = ['192.0.2.0/24']\n", 2, "sp.1.X_AccessList", "is not supported"),
+        ("[sp.1]\nX_AcceptSipFromRegistrarOnly = true\n", 2, "sp.1.X_AcceptSipFromRegistrarOnly", "not supported"),
         ("[sp.1]\nX_AccessList = ['nowhere']\n", 2, "sp.1.X_AccessList", "neither an address nor a network"),
         ("[sp.1]\nX_KeepAliveMsgType = 'ping'\n", 2, "sp.1.X_KeepAliveMsgType", "keep-alive, empty, stun"),
     ],
@@ -234,6 +237,16 @@ def test_spec_d3_and_c10_describe_warns_of_tls_without_port_and_without_verifica
     assert "TLS without a configured port uses 5060" in lines[1]
     assert "X_TLSVerify is false" in lines[2]
     assert lines[3] == "SP2: Service Not Configured: profile B has no ProxyServer"
+
+
+def test_describe_warns_of_what_a_device_does_not_do():
+    text = MINIMAL.replace(
+        "[sp.1]",
+        'ProxyServerTransport = "TCP"\nX_ProxyServerRedundancy = true\nX_SecondaryRegistration = true\n[sp.1]',
+    )
+    said = "\n".join(read(text).describe())
+    assert "X_SecondaryRegistration" in said
+    assert "X_ProxyServerRedundancy works on UDP only" in said
 
 
 @pytest.mark.parametrize("address", ["2001:db8::1", "[2001:db8::1]"])

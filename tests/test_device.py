@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -407,3 +408,117 @@ def test_a_call_survives_the_loss_of_its_connection() -> None:
 def test_a_body_to_answer_with_must_be_readable() -> None:
     with pytest.raises(ConfigError, match=r"device\.answer_body"):
         Device(configure(device='answer_body = "missing.sdp"'))
+
+
+# Keep-alive
+
+
+def test_a_connection_is_kept_alive_and_a_missing_pong_renews_it() -> None:
+    """SPEC B15: double CRLF; a pong once seen must go on coming."""
+    config = configure(**THROUGH_EDGE)
+    service = replace(config.services[0], keep_alive_enable=True, keep_alive_expires=15)
+    config = replace(config, services=(service,))
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        await asyncio.sleep(100)
+        keeper = device.sp[1].keeper
+        assert keeper is not None
+        assert keeper.sent == 6
+        link = device.sp[1].links["outbound"]
+        assert link.opened == 1
+        provider.network.link(EDGE_HOST, DEVICE_HOST).cut = True
+        await until(lambda: not link.is_up, 60)
+        assert "no pong within 10s" in device.sp[1].status
+
+    play(config, story)
+
+
+def test_datagrams_are_kept_alive_where_register_goes() -> None:
+    """SPEC B15."""
+    config = configure()
+    service = replace(config.services[0], keep_alive_enable=True, keep_alive_message_type="options")
+    config = replace(config, services=(service,))
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        asked = provider.home.engine.stats()["requests"]
+        await asyncio.sleep(46)
+        assert provider.home.engine.stats()["requests"] >= asked + 3
+
+    play(config, story)
+
+
+# Whose requests are taken
+
+
+OPTIONS = (
+    b"OPTIONS sip:user1@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bKone\r\n"
+    b"From: <sip:x@192.0.2.66>;tag=1\r\nTo: <sip:user1@192.0.2.1>\r\nCall-ID: one\r\nCSeq: 1 OPTIONS\r\n"
+    b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "answered"),
+    [
+        ({}, "192.0.2.66", True),
+        ({"accept_sip_from_registrar_only": True}, "192.0.2.66", False),
+        ({"access_list": ("192.0.2.64/28",)}, "192.0.2.66", True),
+        ({"access_list": ("192.0.2.64/28",)}, "192.0.2.96", False),
+        ({"access_list": ("192.0.2.64/28",), "accept_sip_from_registrar_only": True}, "192.0.2.66", True),
+    ],
+)
+def test_requests_from_elsewhere_are_dropped(keys: dict[str, Any], host: str, answered: bool) -> None:
+    """SPEC E3; the registration goes on all the same."""
+    config = configure()
+    config = replace(config, services=(replace(config.services[0], **keys),))
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        peer = provider.network.datagram_peer(host, 5060)
+        peer.send(OPTIONS, (DEVICE_HOST, 5060))
+        await asyncio.sleep(5)
+        assert bool(peer.received) is answered
+        await asyncio.sleep(120)
+        assert device.sp[1].is_registered
+
+    play(config, story)
+
+
+def test_the_registrar_may_call_where_nobody_else_may() -> None:
+    """SPEC E3: registrar, proxies, and the next hops of live dialogs."""
+    config = configure(2)
+    services = tuple(replace(service, accept_sip_from_registrar_only=True) for service in config.services)
+
+    async def story(provider: Provider, device: Device) -> None:
+        await asyncio.gather(*(service.registered(timeout=10) for service in device.sp.values()))
+        device.sp[2].on_invite(answer)
+        async with device.sp[1].call("user2") as call:
+            await call.answered()
+            await asyncio.sleep(1)
+        await until(lambda: all(status.calls == 0 for status in device.status()), 10)
+
+    play(replace(config, services=services), story)
+
+
+def test_alternative_ports_are_tried_until_something_answers() -> None:
+    """SPEC A3: each attempt without an answer uses the next port; the old socket stays open for 32 s."""
+    config = configure()
+    config = replace(config, services=(replace(config.services[0], user_agent_ports=(6001, 6002)),))
+
+    async def main(network: SimNetwork) -> None:
+        network.dns.script[DOMAIN, "A"] = [HOME_HOST]
+        async with make_device(network, config) as device:
+            await until(lambda: any(packet.source == (DEVICE_HOST, 6001) for packet in network.trace), 400)
+            provider = await Provider(network).start()
+            await device.sp[1].registered(timeout=600)
+            ((contact,),) = provider.bound().values()
+            assert contact.rpartition(":")[2] in ("6001", "6002")
+            port = int(contact.rpartition(":")[2])
+            last = [packet for packet in network.trace if packet.octets.startswith(b"REGISTER ")][-1]
+            assert last.source == (DEVICE_HOST, port)
+            assert f"SIP/2.0/UDP {DEVICE_HOST}:{port};".encode() in last.octets
+        await provider.close()
+
+    sim.run(main)

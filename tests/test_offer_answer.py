@@ -1,5 +1,7 @@
 """Offers and answers: sipcore/offer_answer.py (RFC 3264)."""
 
+import time
+
 import pytest
 
 from sipcore.offer_answer import (
@@ -15,7 +17,7 @@ from sipcore.offer_answer import (
     offered_direction,
     resume,
 )
-from sipcore.sdp import Codec, Connection, Direction, Origin, SessionDescription, parse_sdp
+from sipcore.sdp import MAX_LINES, MAX_MEDIA, Codec, Connection, Direction, Origin, SessionDescription, parse_sdp
 
 HERE = Origin("-", 7, 1, "192.0.2.7")
 ADDRESS = Connection("192.0.2.7")
@@ -142,3 +144,13 @@ def test_faults_of_an_answer_are_named() -> None:
     )
     other = answer_to(OFFER, AUDIO).media[0].replaced("m", "audio 1 RTP/AVP 4")
     assert "stream 0: no codec in common" in answer_faults(offer, answer.with_media([other, *answer.media[1:]]))
+
+
+def test_a_large_offer_is_answered_in_a_moment() -> None:
+    """FAULTS 3: the most lines and the most streams that are read at all."""
+    head, media = OFFER.split("m=", 1)[0], "m=audio 5000 RTP/AVP 0\r\n"
+    text = head + "a=x\r\n" * (MAX_LINES - MAX_MEDIA - head.count("\n")) + media * MAX_MEDIA
+    start = time.perf_counter()
+    answer_to(text, *([Capability("audio", 4000, (PCMU,))] * MAX_MEDIA))
+    assert is_held(hold(parse_sdp(text)))
+    assert time.perf_counter() - start < 5.0

@@ -8,7 +8,7 @@ import pytest
 from kit import CLIENT, SERVER, parsed_request, response_octets, stack_at
 
 from sipcore import Request, sim
-from sipcore.errors import TransactionTimeout, TransportError
+from sipcore.errors import CallCancelled, TransactionTimeout, TransportError
 from sipcore.outgoing import Challenged, Hop, OutgoingRequest
 from sipcore.sim import SimNetwork
 
@@ -201,3 +201,45 @@ def test_a_send_hook_sees_and_changes_each_request() -> None:
         return parsed_request((await peer.receive())[0])
 
     assert sim.run(main)["X-Hook"] == "1"
+
+
+def test_a_request_that_is_cancelled_before_it_was_sent_is_never_sent() -> None:
+    async def main(network: SimNetwork) -> int:
+        client = await stack_at(network, CLIENT)
+        peer = network.datagram_peer(SERVER, 5060)
+
+        async def next_hop(outgoing: OutgoingRequest) -> Hop:
+            await asyncio.sleep(2)
+            return Hop(client.ua.datagram_flow(SERVER, 5060), "udp")
+
+        client.ua.next_hop = next_hop
+        transaction = client.request("INVITE", f"sip:{SERVER}")
+        await asyncio.sleep(1)
+        transaction.cancel()
+        transaction.cancel()
+        with pytest.raises(CallCancelled):
+            await transaction
+        await asyncio.sleep(5)
+        return len(peer.received)
+
+    assert sim.run(main) == 0
+
+
+def test_an_invite_that_is_cancelled_ends_with_its_487() -> None:
+    async def main(network: SimNetwork) -> tuple[int, list[str]]:
+        server, client = await stack_at(network, SERVER), await stack_at(network, CLIENT)
+
+        @server.on("INVITE")
+        async def invite(request: Request) -> None:
+            request.reply(180)
+            await asyncio.sleep(60)
+
+        transaction = client.request("INVITE", f"sip:{SERVER}")
+        await asyncio.sleep(1)
+        transaction.cancel(headers=[("Reason", "SIP;cause=200")])
+        response = await transaction
+        sent = [packet.octets for packet in network.trace if packet.octets.startswith(b"CANCEL")]
+        await asyncio.gather(server.close(), client.close())
+        return response.status_code, [parsed_request(octets)["Reason"] for octets in sent]
+
+    assert sim.run(main) == (487, ["SIP;cause=200"])

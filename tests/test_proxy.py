@@ -13,6 +13,7 @@ from sipcore.call import IncomingCall
 from sipcore.errors import CallBusy, CallError, CallRejected
 from sipcore.forking import _rank
 from sipcore.proxy import Proxy, Target
+from sipcore.registrar import Registrar
 from sipcore.sim import SimNetwork
 from sipcore.simnet import DatagramPeer
 from sipcore.stack import Stack
@@ -291,6 +292,30 @@ def test_a_register_gets_a_path_that_leads_back_to_its_connection() -> None:
             connection.end("gone")
         await asyncio.sleep(1)
         assert (await home.request("MESSAGE", "sip:bob@unreachable.invalid", routes=paths)).status_code == 430
+
+    play(story)
+
+
+def test_a_binding_without_its_connection_is_forgotten() -> None:
+    """RFC 5626 section 6: a client that registered over TCP, without Path, and went away."""
+
+    async def story(site: Site) -> None:
+        registrar = Registrar(site.agent, domains=["example.com"])
+        client = await site.user(CALLER, "tcp")
+        caller = await site.user("192.0.2.3")
+        site.proxy.targets = registrar.targets
+        bob = "<sip:bob@example.com>"
+        registered = await client.request(
+            "REGISTER", f"sip:{PROXY};transport=tcp", from_=bob, to=bob, headers=[("Contact", f"<sip:bob@{CALLER}>")]
+        )
+        assert registered.status_code == 200
+        client.on("MESSAGE", lambda request: request.reply(200))
+        assert (await caller.request("MESSAGE", f"sip:bob@{PROXY}")).status_code == 200
+        for connection in tuple(client.env.connections):  # type: ignore[attr-defined]
+            connection.end("gone")
+        await asyncio.sleep(1)
+        assert (await caller.request("MESSAGE", f"sip:bob@{PROXY}")).status_code == 480
+        assert len(registrar.location) == 0
 
     play(story)
 

@@ -85,3 +85,11 @@ def test_make_knows_every_target_that_the_readme_names():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"\bmake ([a-z]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_the_floor_plan_shows_every_compiled_room():
+    plan = (ROOT / "src_pyx/README.md").read_text()
+    rooms = [path.stem for path in (ROOT / "src_pyx/sipcore").glob("*.pyx")]
+    parts = [path.name for path in (ROOT / "src_pyx/sipcore/c").glob("*.[ch]")]
+    missing = [name for name in rooms + parts if f"`{name}`" not in plan]
+    assert not missing, missing

@@ -30,15 +30,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("digest", "events", "policy.*"),
     ("config_keys", "config_lines", "dialog", "dns_exchange", "env", "location", "register_response", "status"),
     ("config", "driver", "resolver", "streams"),
-    ("finding", "interfaces", "no_media", "simnet"),
+    ("finding", "interfaces", "no_media", "simnet", "tls"),
     ("aio",),
     ("sim",),
-    ("connecting", "outgoing", "uas"),
+    ("connecting", "outgoing", "reliable", "uas"),
     ("nexthop", "session"),
     ("call",),
+    ("hunting",),
     ("user_agent",),
     ("stack",),
-    ("forking", "keeper", "link", "registrant"),
+    ("admission", "credentials", "forking", "keeper", "link", "registrant"),
     ("proxy", "routing"),
     ("registrar", "service"),
     ("device",),
@@ -225,6 +226,7 @@ def test_the_c_rooms_do_not_know_python():
 
 
 TEXT_FOLDERS = (".ci", "benches", "docs", "sipcore", "src_pyx", "tests", "wheels")
+GENERATED = ("names.h",)  # written by make_names.py, read by nobody
 SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pxd", ".c", ".h")
 FORBIDDEN = {
     "work that was put off": r"\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K])\b",
@@ -266,7 +268,7 @@ def test_files_stay_under_600_lines():
     long = {
         str(path.relative_to(ROOT)): text.count("\n")
         for path, text in text_files()
-        if path.suffix in SOURCE_SUFFIXES and text.count("\n") > 600
+        if path.suffix in SOURCE_SUFFIXES and path.name not in GENERATED and text.count("\n") > 600
     }
     assert not long, long
 

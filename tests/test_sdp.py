@@ -8,6 +8,7 @@ from sipcore.errors import ParseError, UsageError
 from sipcore.sdp import (
     MAX_FORMATS,
     MAX_LINES,
+    MAX_MEDIA,
     Attribute,
     Codec,
     Connection,
@@ -168,6 +169,9 @@ def test_the_error_says_where_the_line_is() -> None:
 def test_lines_are_counted() -> None:
     with pytest.raises(ParseError, match="more than"):
         parse_sdp(HEAD + "a=x\r\n" * MAX_LINES)
+    assert len(parse_sdp(HEAD + "m=audio 1 RTP/AVP 0\r\n" * MAX_MEDIA).media) == MAX_MEDIA
+    with pytest.raises(ParseError, match="more than"):
+        parse_sdp(HEAD + "m=audio 1 RTP/AVP 0\r\n" * (MAX_MEDIA + 1))
 
 
 def test_a_new_description_has_the_required_lines_in_order() -> None:

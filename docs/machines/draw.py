@@ -1,4 +1,4 @@
-"""Draw the four transaction machines from their tables: one SVG each, in this folder.
+"""Draw the machines of transactions and of policy from their tables: one SVG each, in this folder.
 
     python docs/machines/draw.py
 
@@ -10,20 +10,35 @@ again and compares.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from sipcore.machines import MACHINES, Action, Event, Machine, State  # noqa: E402
+from sipcore.machines import MACHINES  # noqa: E402
+from sipcore.policy import registration_table, supervisor  # noqa: E402
+
+State = Enum
+Steps = Iterable[Enum | str]
+Machine = Mapping[Any, tuple[Any, Steps]]  # (state, event) to (state, steps), each room with enums of its own
+
+TABLES: dict[str, Machine] = {
+    **MACHINES,
+    "connection_supervisor": supervisor.TABLE,
+    "registration": registration_table.TABLE,
+}
 
 FIGURES = {
     "invite_client": "INVITE client transaction: RFC 3261 figure 5, RFC 6026",
     "non_invite_client": "Non-INVITE client transaction: RFC 3261 figure 6",
     "invite_server": "INVITE server transaction: RFC 3261 figure 7 and section 13.3.1.4, RFC 6026",
     "non_invite_server": "Non-INVITE server transaction: RFC 3261 figure 8, RFC 4320",
+    "connection_supervisor": "The connection to one server: SPEC C5, C6, C7",
+    "registration": "One registration of one service: SPEC B, C6",
 }
 LINE, BOX, LEFT, TEXT_WIDTH, LANE, TOP = 16, 130, 30, 560, 16, 60
 
@@ -36,11 +51,12 @@ class Arrow(NamedTuple):
     lines: list[str]
 
 
-def words(member: Event | Action) -> str:
-    return str(member.name).lower().replace("_", " ")
+def words(member: Enum | str) -> str:
+    name = str(member.name) if isinstance(member, Enum) else member
+    return name.lower().replace("_", " ")
 
 
-def describe(event: Event, actions: Action) -> str:
+def describe(event: Enum, actions: Steps) -> str:
     return f"{words(event)} / {', '.join(words(action) for action in actions) or '-'}"
 
 
@@ -53,8 +69,8 @@ def arrows_of(machine: Machine) -> list[Arrow]:
 
 
 def states_of(machine: Machine) -> list[State]:
-    """In the order of the table, the end last."""
-    return [*dict.fromkeys(state for state, _ in machine), State.TERMINATED]
+    """In the order of the table, those that nothing leads out of last."""
+    return [*dict.fromkeys([*(state for state, _ in machine), *(after for after, _ in machine.values())])]
 
 
 class Drawing:
@@ -82,7 +98,7 @@ class Drawing:
     def state(self, state: State) -> None:
         top = self.tops[state]
         self.parts.append(f'<rect x="{LEFT}" y="{top}" width="{BOX}" height="{2 * LINE}" rx="8"/>')
-        self.text(LEFT + BOX // 2, top + LINE + 5, state.name.capitalize(), "state")
+        self.text(LEFT + BOX // 2, top + LINE + 5, words(state).capitalize(), "state")
         y = top + LINE + 5
         for lane, arrow in enumerate(self.arrows):
             if arrow.source == state:
@@ -120,7 +136,7 @@ class Drawing:
 
 def draw() -> dict[str, str]:
     """The text of each file by its name."""
-    return {f"{name}.svg": Drawing(FIGURES[name], machine).svg() for name, machine in MACHINES.items()}
+    return {f"{name}.svg": Drawing(FIGURES[name], machine).svg() for name, machine in TABLES.items()}
 
 
 if __name__ == "__main__":

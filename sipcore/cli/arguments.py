@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole grammar, also read by the documentation's test."""
     parser = argparse.ArgumentParser(prog="sipcore", description="A SIP device, its tools and its explanations.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_run, _add_explain, _add_resolve, _add_parse, _add_bench):
+    for add in (_add_demo, _add_run, _add_explain, _add_resolve, _add_parse, _add_registrar, _add_bench):
         add(commands)
     return parser
 
@@ -113,6 +113,31 @@ def _add_resolve(commands: Commands) -> None:
 def _add_parse(commands: Commands) -> None:
     parser = _add_command(commands, "parse", "read one SIP message and print what it says")
     parser.add_argument("file", metavar="FILE", help="a file with the octets of one message, or - for stdin")
+
+
+def _add_registrar(commands: Commands) -> None:
+    parser = _add_command(commands, "registrar", "a registrar and its proxy, bindings in memory, until Ctrl-C")
+    parser.add_argument("--listen", default="127.0.0.1:5060", metavar="HOST:PORT", help="UDP and TCP (127.0.0.1:5060)")
+    parser.add_argument(
+        "--domain",
+        dest="domains",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="a domain it serves; repeatable",
+    )
+    parser.add_argument(
+        "--user",
+        dest="users",
+        action="append",
+        default=[],
+        metavar="NAME=SECRET",
+        help="a user (SECRET: a literal, env:NAME or file:PATH); repeatable; without any nobody is asked",
+    )
+    parser.add_argument("--minimum-expires", type=_count, default=60, metavar="SECONDS", help="shortest life (60)")
+    parser.add_argument(
+        "--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop by itself after this time"
+    )
 
 
 def _add_bench(commands: Commands) -> None:

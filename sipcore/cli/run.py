@@ -16,7 +16,8 @@ from sipcore.cli.output import DONE, FAILED, print_lines, print_object, say
 from sipcore.cli.screen import Screen, SilentScreen, open_screen
 from sipcore.config import DeviceConfig, load_device
 from sipcore.device import Device
-from sipcore.errors import CallError, SipError, TransactionTimeout
+from sipcore.errors import SipError
+from sipcore.status import ServiceStatus
 
 TICK = 0.25  # seconds between two pictures
 REGISTER_WAIT = 32.0  # seconds that a placed call waits for its service, RFC 3261 64*T1
@@ -102,24 +103,24 @@ async def _call_again_and_again(
         return
     try:
         await service.registered(timeout=REGISTER_WAIT)
-    except (SipError, TimeoutError) as error:
-        placed.failures.append(f"SP{number} calls {uri}: {error}")
+    except (TimeoutError, asyncio.CancelledError):
+        placed.failures.append(f"SP{number} calls {uri}: not placed: {service.status}")
         return
     for _ in range(options.calls):
         try:
-            async with await service.call(uri):
+            async with service.call(uri) as call:
+                await call.answered()
+                placed.answered += 1
                 await asyncio.sleep(options.talk)
-        except (CallError, TransactionTimeout, SipError) as error:
+        except SipError as error:
             placed.failures.append(f"SP{number} calls {uri}: {error}")
             say(f"sipcore: {placed.failures[-1]}")
-        else:
-            placed.answered += 1
 
 
-def _report(options: argparse.Namespace, services: Sequence[object], placed: PlacedCalls) -> None:
+def _report(options: argparse.Namespace, services: Sequence[ServiceStatus], placed: PlacedCalls) -> None:
     """The object of `--json`: the services as they were before the device was stopped."""
     if options.json:
-        result: dict[str, object] = {"services": [service.as_dict() for service in services]}  # type: ignore[attr-defined]
+        result: dict[str, object] = {"services": [service.as_dict() for service in services]}
         if options.targets:
             result["calls"] = placed.as_dict()
         print_object(result)

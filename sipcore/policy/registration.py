@@ -153,7 +153,8 @@ class RegistrationMachine:
         if outstanding is None or response.status_code < 200:
             return []
         self._drop(token)
-        self.server = server or self.server
+        if outstanding.purpose == "register" or (outstanding.purpose == "fallback" and response.status_code < 300):
+            self.server = server or self.server
         self._silent = False
         again = self._answer_again(now, outstanding, response)
         if again is not None:
@@ -473,11 +474,11 @@ class RegistrationMachine:
         self._drop(token)
         if outstanding is None or outstanding.purpose == "remove":
             return []
-        self.server = server or self.server
         if outstanding.purpose == "stop":
             return self._fire(Event.REMOVED, now)
         if outstanding.purpose == "fallback":
             return self._refuse_fallback(now, outstanding, RegisterResponse(code, why))
+        self.server = server or self.server
         elsewhere = self._fail_over(now, outstanding, None)
         return elsewhere or self._fail(now, code, why)
 

@@ -50,6 +50,7 @@ cdef class Agent:
     cdef uint64_t stateless              # bit n: method number n
     cdef frozenset stateless_names       # of methods that have no number
     cdef bint is_proxy
+    cdef object accepts                  # None: requests are taken from anywhere
 
     cdef bint is_stateless(self, const char *octets, const sip_index *index)
 

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint32_t
+
 from sipcore.scan cimport SIP_LINES_INLINE, sip_index, sip_limits, sip_line
 
 # What `next` found.
@@ -18,6 +20,7 @@ cdef class StreamFramer:
     cdef size_t searched         # octets from begin on that hold no end of a head
     cdef size_t wanted           # size of the message in progress once its head was seen, else 0
     cdef bint is_after_pong      # a lone CRLF was told; a second one makes it a ping
+    cdef uint32_t pongs_due      # pings that were sent on this stream and not answered yet
     cdef bint is_over            # a fault was found
     cdef sip_line inline_lines[SIP_LINES_INLINE]
     cdef sip_line *lines
@@ -28,6 +31,8 @@ cdef class StreamFramer:
     # Without Python objects: append what came, then `next` until FRAME_NONE.  Nothing is appended after a fault.
     cdef int append(self, const char *octets, size_t size) except -1
     cdef Frame next(self, const char **octets) except? FRAME_FAULT
+
+    cdef int expect_pong(self) except -1
 
     cdef Frame skip_line_ends(self) noexcept
     cdef bint has_head(self) noexcept

@@ -133,6 +133,11 @@ cdef class StreamFramer:
         octets[0] = self.buffer + self.begin
         return self.scan()
 
+    cdef int expect_pong(self) except -1:
+        """A ping went out on this stream: the next CRLF answers it, and is no half of a ping from the far side."""
+        self.pongs_due += 1
+        return 0
+
     cdef Frame skip_line_ends(self) noexcept:
         """Take CRLFs in front of a message (RFC 3261 section 7.5); a pair of them, or many, is one ping."""
         cdef size_t count = 0
@@ -143,6 +148,9 @@ cdef class StreamFramer:
             if self.end > self.begin and self.buffer[self.begin] != c"\r":
                 self.is_after_pong = False
             return FRAME_NONE
+        if count <= self.pongs_due:
+            self.pongs_due -= <uint32_t>count
+            return FRAME_PONG
         if count > 1 or self.is_after_pong:
             self.is_after_pong = False
             return FRAME_PING

@@ -23,6 +23,7 @@ cdef extern from "connection.h" nogil:
 
 # Numbered as enum sip_transport.
 TRANSPORTS = ("", "udp", "tcp", "tls", "sctp", "ws", "wss")
+cdef dict numbers = {name: number for number, name in enumerate(TRANSPORTS)}
 
 cdef enum:
     UDP = 1
@@ -37,8 +38,7 @@ cdef int read_address(host_address *address, str host, int port) except -1:
 
 cdef int transport_number(str transport) except -1:
     """The number of enum sip_transport for a name in any case, 0 for one that is not known."""
-    cdef str name = transport.lower()
-    return TRANSPORTS.index(name) if name in TRANSPORTS else 0
+    return numbers.get(transport.lower(), 0)
 
 
 cdef str host_text(const host_address *address):

@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 
 import pytest
-
 from kit import ANSWER, CLIENT, SDP, SERVER, URI, stack_at
+
 from sipcore import sim
 from sipcore.call import IncomingCall
 from sipcore.errors import CallError

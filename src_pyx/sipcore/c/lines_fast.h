@@ -111,6 +111,7 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     }
     index->line_count = (uint16_t)line;
     memcpy(index->present, present, sizeof present);
+    first[SIP_OTHER] = 0;
     memcpy(index->first, first, sizeof first);
     return octets + ends[count - 1] + 1;
 }
