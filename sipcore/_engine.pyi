@@ -157,7 +157,8 @@ class Engine:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
     def stream_pending(self, flow: int) -> bool:
         """Whether a message of the stream has begun and not ended."""
-    def handle_timers(self, now: float) -> None: ...
+    def handle_timers(self, now: float) -> None:
+        """What is due at `now`, at most some thousand timers; `next_timer` says when more are left."""
     def next_timer(self) -> float | None:
         """When `handle_timers` is to be called: never late, at most some milliseconds early."""
     def flush(self) -> None: ...

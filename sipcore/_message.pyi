@@ -1,30 +1,24 @@
 """SIP messages as their octets (RFC 3261 section 7): an index over what was received, values decoded when asked for."""
 
 from collections.abc import Iterable
-from typing import Any, final
+from typing import final
+
+from typing_extensions import disjoint_base
 
 from sipcore._fields import Address, CSeq, Via
+from sipcore._head import Head
 from sipcore._serialize import Change, Draft
 from sipcore._uri import Uri
 
+@disjoint_base
 class Responder:
     """Who sends the responses to a request; the engine is one.  A parsed message that nobody received has none."""
 
-class Message:
+class Message(Head):
     """A SIP request or response as it was on the wire; immutable.  Two messages are equal when their octets are."""
 
-    flow: int
-    """Where it came in; 0 for a message that was not received."""
-    @property
-    def transaction(self) -> int:
-        """The engine's handle; 0 for none."""
-    @property
-    def responder(self) -> Responder | None: ...
     @property
     def version(self) -> str: ...
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """(name as written, value unfolded) of each line."""
     @property
     def via(self) -> list[Via]: ...
     @property
@@ -54,18 +48,8 @@ class Message:
     def content_type(self) -> str | None: ...
     @property
     def body(self) -> bytes: ...
-    def get(self, name: str, default: Any = None) -> Any:
-        """The first line's value of a header, unfolded, in any spelling of its name; `default` without one."""
-    def get_lines(self, name: str) -> list[str]:
-        """The value of every line of a header, unfolded, comma lists whole."""
-    def get_all(self, name: str) -> list[str]:
-        """Every value of a header, unfolded; comma lists are split where the header allows lists."""
-    def typed(self, name: str) -> Any:
-        """The value of a header as sipcore.headers types it, decoded once; ParseError when malformed."""
     def edit(self) -> Editor: ...
     def diff(self, other: Message) -> list[Change]: ...
-    def __getitem__(self, name: str, /) -> str: ...
-    def __contains__(self, name: str, /) -> bool: ...
     def __bytes__(self) -> bytes: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

@@ -426,6 +426,21 @@ def test_a_timer_that_starts_itself_anew_does_not_hold_the_batch() -> None:
     assert len(rung) <= 2
 
 
+def test_a_great_many_timers_due_at_once_leave_turns_to_others() -> None:
+    bench = Bench(lambda received: received.reply(200))
+    for number in range(10_000):
+        bench.receive(request(branch=f"z9hG4bK{number}", call_id=str(number)))
+    bench.now += 33
+    bench.engine.handle_timers(bench.now)
+    left = bench.engine.stats()["server_transactions"]
+    assert 0 < left < 10_000
+    due = bench.engine.next_timer()
+    assert due is not None and due <= bench.now
+    bench.engine.handle_timers(bench.now)
+    assert bench.live() == 0
+    assert bench.engine.next_timer() is None
+
+
 def test_stateless_methods_make_no_transaction() -> None:
     """RFC 3261 section 8.2.7: the same To tag for each repetition."""
     bench = Bench(lambda received: received.reply(200))

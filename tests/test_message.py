@@ -9,6 +9,7 @@ from sip_samples import CORPUS, request, without
 
 from sipcore._message import Message, Request, Response, build_response, parse, salvage
 from sipcore.errors import ParseError, SipError, UsageError
+from sipcore.headers import HEADER_TYPES
 
 
 @pytest.mark.parametrize("name", CORPUS)
@@ -374,3 +375,15 @@ def check_any(data):
             build_response(message, 200)
         except SipError:
             assert "via" in names
+
+
+def test_every_typed_header_is_an_attribute():
+    message = parse(request("Session-Expires: 1800;refresher=uac", "Supported: 100rel, timer", "Retry-After: x"))
+    for header in HEADER_TYPES:
+        assert hasattr(Message, header.attribute), header.name
+    assert message.session_expires.seconds == 1800
+    assert message.supported == ("100rel", "timer")
+    assert message.refer_to is None
+    assert message.p_asserted_identity == ()
+    with pytest.raises(ParseError):
+        assert message.retry_after

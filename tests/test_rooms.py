@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_uri",),
     ("_fields",),
     ("headers.*",),
-    ("_serialize", "body", "sdp"),
+    ("_serialize", "_head", "body", "sdp"),
     ("_message", "offer_answer"),
     ("_framing", "_timers", "_yardstick", "_locals", "_batch"),
     ("_connections",),
@@ -226,6 +226,7 @@ def test_the_c_rooms_do_not_know_python():
 
 
 TEXT_FOLDERS = (".ci", "benches", "docs", "sipcore", "src_pyx", "tests", "wheels")
+GENERATED = ("names.h",)  # written by make_names.py, read by nobody
 SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pxd", ".c", ".h")
 FORBIDDEN = {
     "work that was put off": r"\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K])\b",
@@ -267,7 +268,7 @@ def test_files_stay_under_600_lines():
     long = {
         str(path.relative_to(ROOT)): text.count("\n")
         for path, text in text_files()
-        if path.suffix in SOURCE_SUFFIXES and text.count("\n") > 600
+        if path.suffix in SOURCE_SUFFIXES and path.name not in GENERATED and text.count("\n") > 600
     }
     assert not long, long
 

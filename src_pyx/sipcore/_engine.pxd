@@ -7,16 +7,24 @@ from sipcore._connections cimport Local
 from sipcore._core cimport Agent, Core
 from sipcore._framing cimport StreamFramer
 from sipcore._server cimport Server
+from sipcore._transactions cimport request_keys
 from sipcore.scan cimport sip_index, sip_line
+
+
+cdef extern from "engine.h" nogil:
+    ctypedef struct scanned_message:
+        sip_index index
+        sip_line *lines
+        size_t lines_room
+        int result
+        request_keys keys
 
 
 cdef class Engine:
     cdef Core core
     cdef Server server
     cdef Client client
-    cdef sip_index index                 # of the datagram at hand
-    cdef sip_line *lines
-    cdef size_t lines_room
+    cdef scanned_message scanned[2]      # the datagram at hand, and the one behind it in the batch
     cdef dict framers                    # flow -> StreamFramer
     cdef dict timers                     # handle -> (callback, handle in the wheel)
     cdef int64_t last_timer
@@ -28,17 +36,17 @@ cdef class Engine:
     cdef int flush_out(self) except -1
     cdef int drop_flow(self, int64_t flow, str reason) except -1
     # octets in
-    cdef int take(self, const char *octets, size_t size, Local local, int64_t flow) noexcept
     cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
-    cdef int take_datagram(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
-    cdef int take_message(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
-                          int64_t flow) except -1
+    cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept
+    cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, scanned_message *scanned) noexcept
+    cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
+                           int64_t flow) except -1
     cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                             int64_t flow) except -1
     cdef StreamFramer framer_of(self, int64_t flow)
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1
     cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept
-    cdef int scan(self, const char *octets, size_t size) except? -1
+    cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept
     # time
     cdef int expire_timer(self, uint64_t tag) except -1
-    cdef int expire_queues(self) except -1
+    cdef int expire_queues(self, int room) except -1

@@ -15,7 +15,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
 from sipcore._batch cimport DatagramSocket, datagram_item, datagram_slot
 from sipcore._connections cimport (
@@ -36,6 +36,7 @@ logger = logging.getLogger("sipcore.engine")
 cdef enum:
     ROUNDS_OF_A_WAKE = 4                 # receive calls of 64 datagrams before other sockets get their turn
     FLUSHES_OF_A_BATCH = 8
+    EXPIRIES_OF_A_CALL = 8192            # what is left is due at once; messages get their turn in between
     LINES_AT_FIRST = 64
 
 cdef uint64_t CLIENT_TAG = <uint64_t>1 << 56
@@ -84,16 +85,19 @@ cdef class Engine:
         self.core = Core(key, now, on_wake, clock)
         self.server = Server(self.core, derive_key(key, b"server"), SERVER_TAG)
         self.client = Client(self.core, derive_key(key, b"client"), CLIENT_TAG)
-        self.lines = <sip_line *>malloc(LINES_AT_FIRST * sizeof(sip_line))
-        if self.lines == NULL:
-            raise MemoryError
-        self.lines_room = LINES_AT_FIRST
+        cdef int at
+        for at in range(2):
+            self.scanned[at].lines = <sip_line *>malloc(LINES_AT_FIRST * sizeof(sip_line))
+            if self.scanned[at].lines == NULL:
+                raise MemoryError
+            self.scanned[at].lines_room = LINES_AT_FIRST
         self.framers = {}
         self.timers = {}
         self.lost = []
 
     def __dealloc__(self):
-        free(self.lines)
+        free(self.scanned[0].lines)
+        free(self.scanned[1].lines)
 
     def __repr__(self):
         return (f"<Engine {self.server.table.live} server transactions, {self.client.table.live} client transactions, "
@@ -244,13 +248,15 @@ cdef class Engine:
             raise TransportError(f"flow {flow} has ended")
         self.enter(now)
         try:
-            self.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local, flow)
+            self.look_ahead(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local.user_agent, &self.scanned[0])
+            self.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local, flow, &self.scanned[0])
         finally:
             self.leave()
 
     def receive_batch(self, DatagramSocket socket not None, int64_t local, double now):
         cdef Local bound = self.core.connections.local(local)
         cdef Local reached
+        cdef datagram_item *items = socket.arena.arena.items
         cdef datagram_item *item
         cdef datagram_slot *slot
         cdef int64_t flow
@@ -261,8 +267,12 @@ cdef class Engine:
         try:
             for _ in range(ROUNDS_OF_A_WAKE):
                 count = socket.take()
-                for at in range(count):
-                    item = &socket.arena.arena.items[at]
+                for at in range(count + 1):
+                    if at < count:
+                        self.look_ahead(items[at].octets, items[at].size, bound.user_agent, &self.scanned[at & 1])
+                    if at == 0:
+                        continue
+                    item = &items[at - 1]
                     slot = &socket.arena.arena.slots[item.slot]
                     reached = self.core.connections.local_reached(bound, &slot.arrived)
                     flow = 0
@@ -271,7 +281,7 @@ cdef class Engine:
                     if flow == 0:
                         self.core.counters[COUNT_BAD_SOURCES] += 1
                         continue
-                    self.take(item.octets, item.size, reached, flow)
+                    self.take(item.octets, item.size, reached, flow, &self.scanned[(at - 1) & 1])
                 if count < 64:
                     break
         finally:
@@ -302,11 +312,13 @@ cdef class Engine:
 
     def handle_timers(self, double now):
         cdef uint64_t tag
+        cdef int room = EXPIRIES_OF_A_CALL
         self.enter(now)
         try:
-            while self.core.wheel.take_due(self.core.now_us, &tag, 1):
+            while room and self.core.wheel.take_due(self.core.now_us, &tag, 1):
                 self.expire_timer(tag)
-            self.expire_queues()
+                room -= 1
+            self.expire_queues(room)
         finally:
             self.leave()
 
@@ -456,8 +468,21 @@ cdef class Engine:
 
     # octets in
 
-    cdef int take(self, const char *octets, size_t size, Local local, int64_t flow) noexcept:
-        """One datagram or framed message; whatever goes wrong in here stays in here."""
+    cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept:
+        """Scan a datagram and fetch what its request will be looked up in, while the one before it is handled."""
+        cdef Agent agent = self.core.agent(user_agent)
+        scanned.keys.is_ready = False
+        if agent is None or is_keep_alive(octets, size):
+            memset(&scanned.index, 0, sizeof(sip_index))
+            scanned.result = -SIP_FAULT_EMPTY
+            return 0
+        self.scan(octets, size, scanned)
+        if scanned.result == SIP_OK and not scanned.index.status_code and not agent.is_stateless(octets, &scanned.index):
+            self.server.prepare(octets, &scanned.index, agent, &scanned.keys)
+        return 0
+
+    cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, scanned_message *scanned) noexcept:
+        """One datagram that was looked at; whatever goes wrong in here stays in here."""
         cdef Agent agent
         self.core.counters[COUNT_RECEIVED] += 1
         try:
@@ -469,7 +494,7 @@ cdef class Engine:
             elif agent.accepts is not None and not self.is_welcome(octets, size, agent, flow):
                 self.core.counters[COUNT_BAD_SOURCES] += 1
             else:
-                self.take_datagram(octets, size, agent, flow)
+                self.take_datagram(octets, scanned, agent, flow)
         except Exception:
             self.core.counters[COUNT_INTERNAL_ERRORS] += 1
             logger.exception("a message could not be handled")
@@ -481,27 +506,28 @@ cdef class Engine:
             return True
         return agent.accepts(self.flow_info(flow)[3])
 
-    cdef int take_datagram(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1:
-        if self.scan(octets, size) == SIP_OK:
-            return self.take_message(octets, &self.index, self.lines, agent, flow)
-        return self.take_malformed(octets, &self.index, self.lines, flow)
+    cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
+                           int64_t flow) except -1:
+        if scanned.result != SIP_OK:
+            return self.take_malformed(octets, &scanned.index, scanned.lines, flow)
+        if scanned.index.status_code:
+            return self.client.take_response(octets, &scanned.index, scanned.lines, agent, flow)
+        return self.server.take_request(octets, &scanned.index, scanned.lines, agent, flow, &scanned.keys)
 
-    cdef int scan(self, const char *octets, size_t size) except? -1:
-        cdef int result = sip_scan(octets, size, &sip_default_limits, self.lines, self.lines_room, &self.index)
+    cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept:
+        """Scan with as many lines as the message has; without memory for them it is a fault."""
         cdef sip_line *lines
-        if result != SIP_MORE_LINES:
-            return result
-        lines = <sip_line *>realloc(self.lines, self.index.line_count * sizeof(sip_line))
+        cdef sip_index *index = &scanned.index
+        scanned.result = sip_scan(octets, size, &sip_default_limits, scanned.lines, scanned.lines_room, index)
+        if scanned.result != SIP_MORE_LINES:
+            return 0
+        lines = <sip_line *>realloc(scanned.lines, index.line_count * sizeof(sip_line))
         if lines == NULL:
-            raise MemoryError
-        self.lines, self.lines_room = lines, self.index.line_count
-        return sip_scan(octets, size, &sip_default_limits, self.lines, self.lines_room, &self.index)
-
-    cdef int take_message(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
-                          int64_t flow) except -1:
-        if index.status_code:
-            return self.client.take_response(octets, index, lines, agent, flow)
-        return self.server.take_request(octets, index, lines, agent, flow)
+            memset(index, 0, sizeof(sip_index))
+            return 0
+        scanned.lines, scanned.lines_room = lines, index.line_count
+        scanned.result = sip_scan(octets, size, &sip_default_limits, lines, scanned.lines_room, index)
+        return 0
 
     cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                             int64_t flow) except -1:
@@ -540,7 +566,10 @@ cdef class Engine:
 
     cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept:
         try:
-            self.take_message(octets, &framer.index, framer.lines, agent, flow)
+            if framer.index.status_code:
+                self.client.take_response(octets, &framer.index, framer.lines, agent, flow)
+            else:
+                self.server.take_request(octets, &framer.index, framer.lines, agent, flow, NULL)
         except Exception:
             self.core.counters[COUNT_INTERNAL_ERRORS] += 1
             logger.exception("a message could not be handled")
@@ -559,10 +588,12 @@ cdef class Engine:
             self.core.run(entry[0])
         return 0
 
-    cdef int expire_queues(self) except -1:
+    cdef int expire_queues(self, int room) except -1:
         cdef uint32_t index
-        while (index := self.server.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
+        while room and (index := self.server.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
             self.server.expire(index)
-        while (index := self.client.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
+            room -= 1
+        while room and (index := self.client.table.take_overdue(self.core.now_us)) != TRANSACTION_NONE:
             self.client.expire(index)
+            room -= 1
         return 0

@@ -2,9 +2,8 @@
 
 from libc.stdint cimport int64_t
 
-from sipcore.scan cimport SIP_LINES_INLINE, sip_index, sip_limits, sip_line, sip_source, sip_span
-from sipcore._fields cimport CSeq
-from sipcore._uri cimport Uri
+from sipcore.scan cimport sip_index, sip_limits, sip_line, sip_source, sip_span
+from sipcore._head cimport Head
 
 
 cdef class Responder:
@@ -12,29 +11,7 @@ cdef class Responder:
     cdef int respond(self, Request request, int status_code, object reason_phrase, object headers, bytes body) except -1
 
 
-cdef class Message:
-    cdef bytes octets            # the whole message, nothing behind it
-    cdef sip_index index
-    cdef sip_line inline_lines[SIP_LINES_INLINE]
-    cdef sip_line *lines         # inline_lines, or an allocation of its own for a message of more lines
-
-    # where it came in; set by the engine
-    cdef public int64_t flow
-    cdef readonly int64_t transaction
-    cdef readonly Responder responder
-
-    # decoded once, None until then
-    cdef Uri _request_uri
-    cdef object _top_via
-    cdef object _from
-    cdef object _to
-    cdef str _call_id
-    cdef CSeq _cseq
-    cdef tuple _contacts
-    cdef dict _values            # header number or name -> value
-
-    cdef Py_ssize_t next_line(self, int id, const char *name, size_t size, size_t start) noexcept
-    cdef str value_text(self, const sip_line *line)
+cdef class Message(Head):
     cdef object address(self, int id)
     cdef tuple addresses(self, int id)
     cdef object number(self, int id, int64_t maximum)

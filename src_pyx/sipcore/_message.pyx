@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from sipcore.scan cimport *
+from sipcore._head cimport Head
 from sipcore._fields cimport CSeq, address_view, known_address, known_via, new_cseq, via_view
 from sipcore._serialize cimport Draft, format_request, write_response
 from sipcore._text cimport span_text, text_of
@@ -26,13 +27,8 @@ cdef extern from "strings.h":
     int strncasecmp(const char *one, const char *other, size_t size) noexcept nogil
 
 
-cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-
-
 cdef tuple METHODS = ("", *constants.METHODS)
 cdef int REQUIRE = sip_header_id("Require", 7)
-cdef object parse_header = None          # sipcore.headers.parse_header, imported when first needed
 
 
 cdef object parse_error(int fault, size_t at):
@@ -49,97 +45,12 @@ cdef class Responder:
 
 
 @cython.no_gc
-@cython.freelist(512)
-cdef class Message:
+cdef class Message(Head):
     """A SIP request or response as it was on the wire; immutable.
 
     Nothing is decoded until asked for.  The octets are never modified; every
     offset in the index points into them.  Two messages are equal when their octets are.
     """
-
-    def __cinit__(self):
-        self.octets = b""
-        self.lines = self.inline_lines
-
-    def __dealloc__(self):
-        if self.lines is not self.inline_lines:
-            PyMem_Free(self.lines)
-
-    # ---- lines
-
-    cdef Py_ssize_t next_line(self, int id, const char *name, size_t size, size_t start) noexcept:
-        """Number of the first line from `start` on with this header; -1 for none.  `name` counts if `id` is SIP_OTHER."""
-        cdef size_t i = start
-        cdef const char *octets = PyBytes_AS_STRING(self.octets)
-        if not self.index.present[id >> 6] >> (id & 63) & 1:
-            return -1
-        if start == 0 and 0 < id < SIP_FIRST_COUNT:
-            return self.index.first[id] - 1
-        while i < self.index.line_count:
-            if <int>(self.lines[i].id & SIP_ID_MASK) == id and (id != SIP_OTHER or same_name(
-                    octets + self.lines[i].name_at, self.lines[i].name_size, name, size)):
-                return i
-            i += 1
-        return -1
-
-    cdef str value_text(self, const sip_line *line):
-        cdef const char *value = PyBytes_AS_STRING(self.octets) + line.value_at
-        if line.id & SIP_FOLDED:
-            return unfold(value, line.value_size)
-        return text_of(value, line.value_size)
-
-    def get(self, name: str, default: object = None) -> object:
-        """The first line's value of a header, unfolded, in any spelling of its name; `default` without one."""
-        cdef Py_ssize_t size = 0
-        cdef const char *text = name_octets(name, &size)
-        cdef Py_ssize_t at = self.next_line(sip_header_id(text, size), text, size, 0)
-        return default if at < 0 else self.value_text(&self.lines[at])
-
-    def __getitem__(self, name: str) -> str:
-        value = self.get(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __contains__(self, name: str) -> bool:
-        cdef Py_ssize_t size = 0
-        cdef const char *text = name_octets(name, &size)
-        return self.next_line(sip_header_id(text, size), text, size, 0) >= 0
-
-    def get_lines(self, name: str) -> list[str]:
-        """The value of every line of a header, unfolded, comma lists whole."""
-        cdef Py_ssize_t size = 0
-        cdef const char *text = name_octets(name, &size)
-        cdef int id = sip_header_id(text, size)
-        cdef Py_ssize_t at = self.next_line(id, text, size, 0)
-        cdef list values = []
-        while at >= 0:
-            values.append(self.value_text(&self.lines[at]))
-            at = self.next_line(id, text, size, at + 1)
-        return values
-
-    def get_all(self, name: str) -> list[str]:
-        """Every value of a header, unfolded; comma lists are split where the header allows lists."""
-        cdef Py_ssize_t size = 0
-        cdef const char *text = name_octets(name, &size)
-        cdef list values = []
-        if not sip_header_has_list(sip_header_id(text, size)):
-            return self.get_lines(name)
-        for line in self.get_lines(name):
-            split_list(line.encode("utf-8", "surrogateescape"), values)
-        return values
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """(name as written, value unfolded) of each line."""
-        cdef const char *octets = PyBytes_AS_STRING(self.octets)
-        cdef sip_line *line
-        cdef list pairs = []
-        cdef size_t i
-        for i in range(self.index.line_count):
-            line = &self.lines[i]
-            pairs.append((text_of(octets + line.name_at, line.name_size), self.value_text(line)))
-        return pairs
 
     # ---- typed values
 
@@ -201,22 +112,6 @@ cdef class Message:
         if number < 0:
             raise ParseError(f"malformed {sip_header_name(id).text.decode()}", at=self.lines[at].value_at)
         return number
-
-    def typed(self, name: str) -> object:
-        """The value of a header as sipcore.headers types it, decoded once.
-
-        None (or an empty tuple for a header of many values) when absent, ParseError when malformed, KeyError for a
-        header that has no type.
-        """
-        global parse_header
-        if self._values is None:
-            self._values = {}
-        if name in self._values:
-            return self._values[name]
-        if parse_header is None:
-            from sipcore.headers import parse_header
-        self._values[name] = value = parse_header(name, self.get_lines(name))
-        return value
 
     @property
     def version(self) -> str:
@@ -387,7 +282,7 @@ cdef class Request(Message):
         """Send a response; `headers` are (name, value) pairs.  UsageError for a request that nobody received."""
         if self.responder is None:
             raise UsageError("a request that was not received cannot be answered")
-        self.responder.respond(self, status_code, reason_phrase, headers, body)
+        (<Responder>self.responder).respond(self, status_code, reason_phrase, headers, body)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.call_id} {span_text(self.octets, self.index.from_tag)}>"
@@ -418,45 +313,6 @@ cdef list described(Message message):
 
 cdef str method_text(bytes octets, int method, sip_span token):
     return <str>METHODS[method] if method else span_text(octets, token)
-
-
-cdef bint same_name(const char *mine, size_t my_size, const char *other, size_t other_size) noexcept:
-    """Whether two header names are equal in any case; both are tokens, or `other` is nothing found in a message."""
-    cdef size_t i
-    cdef char a, b
-    if my_size != other_size:
-        return False
-    for i in range(my_size):
-        a, b = mine[i], other[i]
-        if c"A" <= a <= c"Z":
-            a |= 0x20
-        if c"A" <= b <= c"Z":
-            b |= 0x20
-        if a != b:
-            return False
-    return True
-
-
-cdef const char *name_octets(object name, Py_ssize_t *size) except NULL:
-    """The octets of a header name; a name that is no ASCII text is that of no header."""
-    if not isinstance(name, str):
-        raise TypeError(f"a header name is str, not {type(name).__name__}")
-    if not (<str>name).isascii():
-        size[0] = 0
-        return ""
-    return PyUnicode_AsUTF8AndSize(name, size)
-
-
-cdef int split_list(bytes line, list values) except -1:
-    cdef const char *text = PyBytes_AS_STRING(line)
-    cdef size_t begin = 0, end = PyBytes_GET_SIZE(line), stop
-    while begin <= end:
-        stop = sip_list_value_end(text, begin, end)
-        value = text_of(text + begin, stop - begin).strip(" \t")
-        if value:
-            values.append(value)
-        begin = stop + 1
-    return 0
 
 
 cdef Message allocate(bint is_response):

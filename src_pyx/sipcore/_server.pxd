@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from sipcore._core cimport Agent, Core
 from sipcore._message cimport Request, Responder, Response
-from sipcore._transactions cimport TransactionTable, transaction_key, transaction_row
+from sipcore._transactions cimport TransactionTable, request_keys, transaction_row
 from sipcore.scan cimport sip_index, sip_line
 
 
@@ -16,9 +16,11 @@ cdef class Server(Responder):
     cdef int retry_after
     cdef bytes retry_after_line
 
-    # What the scan made of a request; pointers are good until Python code runs.
+    # Compute the keys of a request whose turn comes soon, and fetch what they will be looked up in.
+    cdef void prepare(self, const char *octets, const sip_index *index, Agent agent, request_keys *keys) noexcept
+    # What the scan made of a request; pointers are good until Python code runs.  `keys`: prepared, or NULL.
     cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
-                          int64_t flow) except -1
+                          int64_t flow, const request_keys *keys) except -1
     cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
                                int64_t flow) except -1
     cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
@@ -37,7 +39,7 @@ cdef class Server(Responder):
                          int64_t flow) except -1
     cdef int take_retransmission(self, uint32_t found, int64_t flow) except -1
     cdef int take_new(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
-                      int64_t flow, transaction_key key) except -1
+                      int64_t flow, const request_keys *keys) except -1
     # parts
     cdef uint32_t find_accepted(self, const char *octets, const sip_index *index, Agent agent) noexcept
     cdef bint is_own_tag(self, const char *octets, const sip_index *index) noexcept

@@ -72,9 +72,21 @@ cdef class Server(Responder):
 
     # requests in
 
+    cdef void prepare(self, const char *octets, const sip_index *index, Agent agent, request_keys *keys) noexcept:
+        cdef uint32_t method = index.method
+        keys.is_ready = method != SIP_METHOD_ACK and method != SIP_METHOD_CANCEL
+        if not keys.is_ready:
+            return
+        keys.key = request_key(self.table.key, agent.number, octets, index, method, method_name(index))
+        hash_prefetch(&self.table.by_key, <uint32_t>keys.key.low)
+        keys.has_shared = method == SIP_METHOD_INVITE or not (index.to_tag.size or agent.is_proxy)
+        if keys.has_shared:
+            keys.shared = make_dialog_key(self.table.key, agent.number, octets, index, method, method_name(index))
+            hash_prefetch(&self.table.by_dialog, <uint32_t>keys.shared)
+
     cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
-                          int64_t flow) except -1:
-        cdef transaction_key key
+                          int64_t flow, const request_keys *keys) except -1:
+        cdef request_keys own
         cdef uint32_t found
         if lacks_headers(index):
             return self.refuse_incomplete(octets, index, lines, flow)
@@ -85,11 +97,13 @@ cdef class Server(Responder):
         if agent.is_stateless(octets, index):
             self.core.counters[COUNT_REQUESTS] += 1
             return self.deliver(agent, self.request_of(octets, index, lines, flow, 0))
-        key = request_key(self.table.key, agent.number, octets, index, index.method, method_name(index))
-        found = self.table.find(key)
+        if keys == NULL or not keys.is_ready:
+            self.prepare(octets, index, agent, &own)
+            keys = &own
+        found = self.table.find(keys.key)
         if found != TRANSACTION_NONE:
             return self.take_retransmission(found, flow)
-        return self.take_new(octets, index, lines, agent, flow, key)
+        return self.take_new(octets, index, lines, agent, flow, keys)
 
     cdef int take_retransmission(self, uint32_t found, int64_t flow) except -1:
         """Absorb it; on a new connection it says where responses go since the old one was lost."""
@@ -106,30 +120,25 @@ cdef class Server(Responder):
         return 0
 
     cdef int take_new(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
-                      int64_t flow, transaction_key key) except -1:
+                      int64_t flow, const request_keys *keys) except -1:
         cdef Core core = self.core
         cdef bint in_dialog = index.to_tag.size != 0
-        cdef bint is_invite = index.method == SIP_METHOD_INVITE
-        cdef bint keyed_by_dialog = is_invite or not (in_dialog or agent.is_proxy)
-        cdef uint64_t shared = 0
         cdef uint32_t new
         if not self.has_room(in_dialog):
             core.counters[COUNT_REFUSED] += 1
             core.answer(octets, index, lines, 503, self.retry_after_line, flow)
             return 0
-        if keyed_by_dialog:
-            shared = make_dialog_key(self.table.key, agent.number, octets, index, index.method, method_name(index))
-            if not in_dialog and not agent.is_proxy and self.table.has_dialog(shared):
-                core.counters[COUNT_MERGED] += 1
-                core.answer(octets, index, lines, 482, None, flow)
-                return 0
-        new = self.table.add(INVITE_SERVER if is_invite else NON_INVITE_SERVER, key, agent.number, flow,
-                             not core.connections.is_datagram_flow(flow))
+        if keys.has_shared and not in_dialog and not agent.is_proxy and self.table.has_dialog(keys.shared):
+            core.counters[COUNT_MERGED] += 1
+            core.answer(octets, index, lines, 482, None, flow)
+            return 0
+        new = self.table.add(INVITE_SERVER if index.method == SIP_METHOD_INVITE else NON_INVITE_SERVER, keys.key,
+                             agent.number, flow, not core.connections.is_datagram_flow(flow))
         if new == TRANSACTION_NONE:
             raise MemoryError
         self.table.note_flow(new)
-        if keyed_by_dialog:
-            self.table.add_to_dialogs(new, shared)
+        if keys.has_shared:
+            self.table.add_to_dialogs(new, keys.shared)
         core.counters[COUNT_REQUESTS] += 1
         self.table.transit(new, EVENT_RECV_REQUEST, core.now_us)
         cdef Request request = self.request_of(octets, index, lines, flow, self.table.handle_of(new))

@@ -42,11 +42,16 @@ cdef extern from "transactions.h" nogil:
         uint32_t interval_ms, user_agent, to_tag_hash
         int64_t repeat_us
         uint8_t machine, state, deadline_event, repeat_event, queue, flags
+    ctypedef struct request_keys:
+        transaction_key key
+        uint64_t shared
+        uint8_t is_ready, has_shared
     ctypedef struct hash_table:
         uint32_t count
     ctypedef struct hash_cursor:
         pass
     hash_cursor start_of_search()
+    void hash_prefetch(const hash_table *table, uint32_t hash)
     transaction_key request_key(sip_key key, uint32_t user_agent, const char *octets, const sip_index *index,
                                 uint32_t method, sip_span token)
     transaction_key response_key(sip_key key, uint32_t user_agent, const char *octets, const sip_index *index,

@@ -1,9 +1,20 @@
-/* engine.h - small text that the engine writes: hexadecimal names, IPv4 addresses. */
+/* engine.h - a message scanned ahead of its turn, and small text that the engine writes. */
 #ifndef SIPCORE_ENGINE_H
 #define SIPCORE_ENGINE_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "scan.h"
+#include "transactions.h"
+
+typedef struct {
+    sip_index index;
+    sip_line *lines;
+    size_t lines_room;
+    int result;                  /* of sip_scan */
+    request_keys keys;
+} scanned_message;
 
 /* 16 lower-case digits, no end mark. */
 static inline void put_hex(char *out, uint64_t word)

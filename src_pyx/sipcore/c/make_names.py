@@ -9,6 +9,7 @@ of the constants; a test compares its output with the file.
 
 import random
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -72,14 +73,18 @@ def identifier(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
+def filled(words: list[str]) -> str:
+    """Words with a comma behind each, in lines of at most 120 characters."""
+    return textwrap.fill(", ".join(words) + ",", 120, initial_indent="    ", subsequent_indent="    ")
+
+
 def octets(values: list[int]) -> str:
-    rows = [values[at : at + 24] for at in range(0, len(values), 24)]
-    return "\n".join("    " + ", ".join(map(str, row)) + "," for row in rows)
+    return filled([str(value) for value in values])
 
 
 def enum(kind: str, prefix: str, names: list[str]) -> str:
-    members = "".join(f"    {prefix}{identifier(name)},\n" for name in names)
-    return f"enum {kind} {{\n    {prefix}OTHER,\n{members}    {prefix}COUNT\n}};\n"
+    members = [f"{prefix}{member}" for member in ("OTHER", *map(identifier, names), "COUNT")]
+    return f"enum {kind} {{\n{filled(members)[:-1]}\n}};\n"
 
 
 def row(text: bytes) -> str:

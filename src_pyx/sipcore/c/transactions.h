@@ -177,6 +177,14 @@ static inline uint64_t dialog_key(sip_key key, uint32_t user_agent, const char *
     return siphash13(key, text.octets, text.size);
 }
 
+/* The keys of a new request, computed ahead of time. */
+typedef struct {
+    transaction_key key;
+    uint64_t shared;                          /* dialog_key */
+    uint8_t is_ready;
+    uint8_t has_shared;
+} request_keys;
+
 /* Rows by hash: open addressing over entries of 8 octets, so that a miss costs one cache line and visits no row.  It
  * doubles without a pause: the former half-sized array is emptied by a few slots with each addition. */
 typedef struct { uint32_t row, hash; } hash_entry;    /* row + 1; 0: empty */
@@ -266,6 +274,12 @@ static inline int hash_add(hash_table *table, uint32_t hash, uint32_t row)
     hash_put(table, hash, row + 1);
     table->count++;
     return 0;
+}
+
+/* Have the place of a hash in the cache by the time that it is searched. */
+static inline void hash_prefetch(const hash_table *table, uint32_t hash)
+{
+    __builtin_prefetch(table->entries + (hash & table->mask), 1);
 }
 
 /* The next row under a hash, TRANSACTION_NONE at the end. */
