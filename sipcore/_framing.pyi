@@ -16,8 +16,8 @@ class KeepAlive(Enum):
 class StreamFramer:
     """Splits one direction of one connection into messages.  Limits as `parse` has them."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         max_size: int = 131072,
         max_head_size: int = 65535,
@@ -25,7 +25,7 @@ class StreamFramer:
         max_header_size: int = 16384,
         max_name_size: int = 128,
         max_parameters: int = 128,
-    ) -> None: ...
+    ) -> StreamFramer: ...
     @property
     def error(self) -> ParseError | None:
         """What ended the stream: answer `failed` with error.status_hint if it is a request, then close."""

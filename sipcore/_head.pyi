@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from sipcore._fields import Address
 from sipcore.headers.authentication import Challenge, Credentials
 from sipcore.headers.contact import Contact
@@ -24,8 +26,18 @@ from sipcore.headers.warning import Warning
 
 def typed_header(name: str) -> object: ...
 
+@disjoint_base
 class Head:
     """The lines of a message: found by the name of their header in any spelling, as text or typed."""
+
+    flow: int
+    """Where it came in; 0 for a message that was not received."""
+    @property
+    def transaction(self) -> int:
+        """The engine's handle; 0 for none."""
+    @property
+    def responder(self) -> Any:
+        """Who sends the responses (a Responder), None for a message that was not received."""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -38,8 +50,8 @@ class Head:
         """Every value of a header, unfolded; comma lists are split where the header allows lists."""
     def typed(self, name: str) -> Any:
         """The value of a header as sipcore.headers types it, decoded once; ParseError when malformed."""
-    def __getitem__(self, name: str) -> str: ...
-    def __contains__(self, name: str) -> bool: ...
+    def __getitem__(self, name: str, /) -> str: ...
+    def __contains__(self, name: str, /) -> bool: ...
     @property
     def accept(self) -> tuple[MediaType, ...]: ...
     @property

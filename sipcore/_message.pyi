@@ -3,24 +3,20 @@
 from collections.abc import Iterable
 from typing import final
 
+from typing_extensions import disjoint_base
+
 from sipcore._fields import Address, CSeq, Via
 from sipcore._head import Head
 from sipcore._serialize import Change, Draft
 from sipcore._uri import Uri
 
+@disjoint_base
 class Responder:
     """Who sends the responses to a request; the engine is one.  A parsed message that nobody received has none."""
 
 class Message(Head):
     """A SIP request or response as it was on the wire; immutable.  Two messages are equal when their octets are."""
 
-    flow: int
-    """Where it came in; 0 for a message that was not received."""
-    @property
-    def transaction(self) -> int:
-        """The engine's handle; 0 for none."""
-    @property
-    def responder(self) -> Responder | None: ...
     @property
     def version(self) -> str: ...
     @property
@@ -55,7 +51,7 @@ class Message(Head):
     def edit(self) -> Editor: ...
     def diff(self, other: Message) -> list[Change]: ...
     def __bytes__(self) -> bytes: ...
-    def __eq__(self, other: object, /) -> bool: ...
+    def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final

@@ -1,7 +1,9 @@
 """Octets out: requests and responses written from values, and edited copies of messages (RFC 3261 sections 7 and 8)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, final
+
+from typing_extensions import disjoint_base
 
 from sipcore._uri import Uri
 
@@ -12,6 +14,11 @@ class Change(NamedTuple):
     name: str
     value: str
 
+@final
+class Line:
+    """A header line of a draft; made by the draft alone."""
+
+@disjoint_base
 class Draft:
     """A changed copy of a message in the making; every change returns the draft."""
 

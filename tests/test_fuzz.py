@@ -13,7 +13,11 @@ sys.path.insert(0, str(HERE / "fuzz"))
 
 from targets import TARGETS  # noqa: E402
 
-SAMPLES = [*(HERE / "corpus").glob("*.sip"), *(HERE / "torture").glob("rfc*/*.dat")]
+SAMPLES = [
+    *(HERE / "corpus").glob("*.sip"),
+    *(HERE / "torture").glob("rfc*/*.dat"),
+    *(HERE / "fuzz" / "corpus" / "scan").iterdir(),
+]
 
 
 @pytest.mark.parametrize("name", TARGETS)

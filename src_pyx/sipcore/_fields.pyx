@@ -25,11 +25,11 @@ from sipcore._uri cimport Uri, encoded, known_uri, octets_of, parameters_of, unf
 import re
 from collections.abc import Mapping
 
-from sipcore.constants import DEFAULT_PORTS
+from sipcore import constants
 from sipcore.errors import ParseError, UsageError
 
-TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
-BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")
+cdef object TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+cdef object BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")
 
 
 def quote(str text) -> str:
@@ -279,7 +279,7 @@ cdef class Via:
     def effective_port(self) -> int:
         """The port of sent-by, or the default one of the transport (RFC 3261 section 18.2.1)."""
         self.read()
-        return DEFAULT_PORTS.get(self.transport, 5060) if self.parts.port < 0 else self.parts.port
+        return constants.DEFAULT_PORTS.get(self.transport, 5060) if self.parts.port < 0 else self.parts.port
 
     @property
     def branch(self) -> str | None:

@@ -32,14 +32,14 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from sipcore.errors import ParseError, UsageError
 
 # Begins where white space begins and never gives any back: linear however long the white space is (FAULTS 3).
-LINEAR_WHITE_SPACE = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
-UNRESERVED = "-_.!~*'()"
-USER_SAFE = UNRESERVED + "&=+$,;?/"
-PASSWORD_SAFE = UNRESERVED + "&=+$,"
-PARAMETER_SAFE = UNRESERVED + "[]/:&+$"
-HEADER_SAFE = UNRESERVED + "[]/?:+$"
+cdef object LINEAR_WHITE_SPACE = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
+cdef str UNRESERVED = "-_.!~*'()"
+cdef str USER_SAFE = UNRESERVED + "&=+$,;?/"
+cdef str PASSWORD_SAFE = UNRESERVED + "&=+$,"
+cdef str PARAMETER_SAFE = UNRESERVED + "[]/:&+$"
+cdef str HEADER_SAFE = UNRESERVED + "[]/?:+$"
 # RFC 3261 section 19.1.4: a URI without one of these is different from a URI with it.
-DEFINING_PARAMETERS = ("user", "ttl", "method", "maddr")
+cdef tuple DEFINING_PARAMETERS = ("user", "ttl", "method", "maddr")
 
 
 cdef str unfold(const char *octets, size_t size):
@@ -308,16 +308,16 @@ cdef class Uri:
         return Uri, (str(self),)
 
 
-def match_parameters(dict mine, dict theirs) -> bool:
+cdef bint match_parameters(dict mine, dict theirs) except -1:
     """RFC 3261 section 19.1.4: those in both are equal; user, ttl, method and maddr are in both or in neither."""
-    if any((name in mine) != (name in theirs) for name in DEFINING_PARAMETERS):
-        return False
-    return all(folded(mine[name]) == folded(theirs[name]) for name in mine.keys() & theirs.keys())
+    for name in DEFINING_PARAMETERS:
+        if (name in mine) != (name in theirs):
+            return False
+    for name, value in mine.items():
+        if name in theirs and (value or "").lower() != (theirs[name] or "").lower():
+            return False
+    return True
 
 
-def folded(value: str | None) -> str:
-    return (value or "").lower()
-
-
-def comparable_headers(dict headers) -> dict[str, str]:
+cdef dict comparable_headers(dict headers):
     return {name.lower(): unescape(value) for name, value in headers.items()}

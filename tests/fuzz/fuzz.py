@@ -1,5 +1,10 @@
-"""Run one target under the coverage-guided fuzzer: `python fuzz.py TARGET [libFuzzer options] [corpus folders]`."""
+#!/usr/bin/env python3
+"""Run a target under the coverage-guided fuzzer: `FUZZ_TARGET=uri python fuzz.py [libFuzzer options] [corpus folders]`.
 
+The target is no argument, and the file executable, because a merge of corpora starts it again with options of its own.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +17,7 @@ with atheris.instrument_imports(include=["sipcore"]):
 
 
 def main() -> None:
-    target = targets.TARGETS[sys.argv.pop(1)]
-    atheris.Setup(sys.argv, target)
+    atheris.Setup(sys.argv, targets.TARGETS[os.environ["FUZZ_TARGET"]])
     atheris.Fuzz()
 
 

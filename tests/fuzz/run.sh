@@ -4,7 +4,7 @@
 # Everything is made under build/fuzz: a virtual environment with the fuzzer, and a
 # copy of the sources compiled by clang with AddressSanitizer and coverage.  What a
 # target finds is kept in build/fuzz/findings; a finding becomes a file in corpus/TARGET.
-# New inputs stay in build/fuzz/corpus; `run.sh merge` takes over those that reach something new.
+# New inputs stay in build/fuzz/corpus; `run.sh merge` takes over the few that reach what no other does.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -14,7 +14,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(scan parse differential framer uri headers sdp body)
-rooms="_uri _fields _message _serialize _framing"
+rooms="_uri _fields _head _message _serialize _framing"
 
 missing() {                     # missing WHAT: a gap is a failure in CI, and said loudly elsewhere
     echo "fuzz: $1 is missing: apt-get install clang libclang-rt-14-dev" >&2
@@ -66,7 +66,8 @@ run() {                         # run TARGET OPTION...
         "$work/scan" "$@"
     else
         LD_PRELOAD="$work/venv/lib/$version/site-packages/asan_with_fuzzer.so" ASAN_OPTIONS=detect_leaks=0 \
-            PYTHONPATH="$work/tree" "$work/venv/bin/python" "$here/fuzz.py" "$target" "$@"
+            PATH="$work/venv/bin:$PATH" PYTHONPATH="$work/tree" FUZZ_TARGET="$target" \
+            "$work/venv/bin/python" "$here/fuzz.py" "$@"
     fi
 }
 
@@ -100,7 +101,8 @@ build_scan
 if [ "$seconds" = merge ]; then
     for target in "${targets[@]}"; do
         mkdir -p "$here/corpus/$target"
-        run "$target" -merge=1 -max_len=1024 "$here/corpus/$target" "$work/corpus/$target" >"$work/$target.log" 2>&1
+        run "$target" -set_cover_merge=1 -use_counters=0 -max_len=600 \
+            "$here/corpus/$target" "$work/corpus/$target" >"$work/$target.log" 2>&1
         echo "fuzz: $target has $(find "$here/corpus/$target" -type f | wc -l) inputs"
     done
     exit 0
