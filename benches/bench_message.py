@@ -1,4 +1,4 @@
-"""What messages cost from Python: parsing, reading, framing, writing, editing; yardstick_message.py gives the ratios."""
+"""What messages cost from Python: parsing, reading, framing, writing, editing; yardstick_message.py has ratios."""
 
 from pathlib import Path
 

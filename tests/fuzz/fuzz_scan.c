@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(index.size <= size && index.body_at + index.body_size == index.size);
 
     if (sip_scan(octets, size, &limits, few, SIP_LINES_INLINE, &other) == SIP_MORE_LINES)
-        MUST(other.line_count == index.line_count && index.line_count > SIP_LINES_INLINE);
+        MUST(other.line_count >= index.line_count && other.line_count > SIP_LINES_INLINE);
     else
         MUST(memcmp(&index, &other, sizeof index) == 0);
 

@@ -171,6 +171,16 @@ static int index_long_name(const char *octets, size_t start, size_t stop, const 
     return line->id;
 }
 
+/* Header lines among `count` line ends, of which the first is the start line's and the last the empty line's. */
+static size_t count_lines(const char *octets, const uint16_t *ends, size_t count)
+{
+    size_t i, lines = 0;
+
+    for (i = 1; i < count - 1; i++)
+        lines += octets[ends[i] + 1] != ' ' && octets[ends[i] + 1] != '\t';
+    return lines;
+}
+
 typedef const char *(*fast_lines_function)(const char *octets, size_t size, size_t *start_end,
                                            const sip_limits *limits, sip_line *lines, size_t room, sip_index *index);
 

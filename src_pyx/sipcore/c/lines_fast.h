@@ -69,7 +69,8 @@ TARGET static size_t LINES(fast_ends)(const char *octets, size_t size, uint16_t 
     return 0;
 }
 
-/* Index all lines; as index_lines, but NULL for anything unusual too. *start_end: where the start line's CR is. */
+/* Index all lines; as index_lines, but NULL for anything unusual too, and `octets` when there are more lines than room
+ * for them, which index->line_count then tells. *start_end: where the start line's CR is. */
 TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, size_t *start_end,
                                             const sip_limits *limits, sip_line *lines, size_t room, sip_index *index)
 {
@@ -80,8 +81,12 @@ TARGET static const char *LINES(fast_lines)(const char *octets, size_t size, siz
     int id, fold;
 
     count = size < 64 ? 0 : LINES(fast_ends)(octets, size, ends, FAST_LINES + 64);
-    if (count < 2 || count > room || count > limits->line_count || limits->name_size < 16)
+    if (count < 2 || count > limits->line_count || limits->name_size < 16)
         return NULL;
+    if (count - 2 > room) {
+        index->line_count = (uint16_t)count_lines(octets, ends, count);
+        return index->line_count > room ? octets : NULL;
+    }
     *start_end = ends[0] - 1u;
     for (i = 1; i < count - 1; i++) {
         start = ends[i - 1] + 1u;

@@ -351,6 +351,8 @@ static int scan_head(const char *octets, size_t size, const sip_limits *limits,
 
     if (fast)
         next = fast(octets, head_size, &start_size, limits, lines, room, index);
+    if (next == octets)
+        return SIP_MORE_LINES;
     if (next && start_size)
         scan_start_line(octets, octets + start_size, index);
     else

@@ -127,7 +127,7 @@ typedef struct {
 enum sip_scan_result {
     SIP_OK = 0,
     SIP_INCOMPLETE = 1,          /* streams: more octets are needed; index.size says how many when it is known, else 0 */
-    SIP_MORE_LINES = 2           /* `lines` was too small; index.line_count is what it must hold */
+    SIP_MORE_LINES = 2           /* `lines` was too small; index.line_count is what it must hold at most */
 };
 
 /* Index one message.  SIP_OK, SIP_INCOMPLETE, SIP_MORE_LINES, or the negative
