@@ -13,10 +13,10 @@ SOURCES   := $(wildcard src_pyx/sipcore/*.pyx src_pyx/sipcore/*.pxd src_pyx/sipc
 COMPILE   := . $(VENV)/compile.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop bench lint sanitize fuzz soak clean build
+.PHONY: help demo test interop bench lint sanitize fuzz soak wheels check-wheels clean build
 
 help:                   ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 demo: $(BUILT)          ## a device with eight services comes online, calls itself, loses its proxy and recovers
 	@$(BIN)/sipcore demo $(ARGS)
@@ -67,6 +67,18 @@ $(INSTALLED): pyproject.toml setup.py $(VENV)/compile.env
 $(BUILT): $(INSTALLED) $(SOURCES)
 	@$(COMPILE) $(BIN)/python setup.py -q build_ext -i
 	@touch $@
+
+WHEEL_TOOLS := build/wheel-tools/installed.stamp
+$(WHEEL_TOOLS): wheels/requirements.txt
+	@$(PYTHON) -m venv build/wheel-tools
+	@build/wheel-tools/bin/python -m pip install -q -r wheels/requirements.txt
+	@touch $@
+
+wheels: $(WHEEL_TOOLS)  ## build the wheels of every architecture into wheels/
+	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/build.py $(ARGS)
+
+check-wheels: $(WHEEL_TOOLS)  ## test the wheels in wheels/ from outside the tree, foreign ones under qemu-user
+	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/check.py wheels/*.whl $(ARGS)
 
 clean:                  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist bench-out .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

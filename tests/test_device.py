@@ -27,6 +27,7 @@ from sipcore.config import DeviceConfig, parse_device
 from sipcore.device import Device
 from sipcore.errors import CallBusy, CallRejected, ConfigError, UsageError
 from sipcore.location import Limits
+from sipcore.policy.forms import outbound_value_in
 from sipcore.sim import SimNetwork
 
 Story = Callable[[Provider, Device], Awaitable[None]]
@@ -519,6 +520,33 @@ def test_alternative_ports_are_tried_until_something_answers() -> None:
             last = [packet for packet in network.trace if packet.octets.startswith(b"REGISTER ")][-1]
             assert last.source == (DEVICE_HOST, port)
             assert f"SIP/2.0/UDP {DEVICE_HOST}:{port};".encode() in last.octets
+        await provider.close()
+
+    sim.run(main)
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+def test_the_outbound_proxy_is_named_in_nothing_that_is_sent(transport: str) -> None:
+    """SPEC C4: registering, calling, refreshing, losing it, stopping; and C5: everything goes to it alone."""
+
+    async def main(network: SimNetwork) -> None:
+        provider = await Provider(network).start()
+        config = configure(2, OutboundProxy=EDGE, OutboundProxyTransport=transport)
+        async with make_device(network, config) as device:
+            await asyncio.gather(*(service.registered(timeout=10) for service in device.sp.values()))
+            device.sp[2].on_invite(answer)
+            async with device.sp[1].call("user2") as call:
+                await call.answered()
+                await asyncio.sleep(60)
+            await provider.stop_edge()
+            await asyncio.sleep(20)
+            await provider.start_edge()
+            await asyncio.sleep(120)
+        sent = [packet for packet in network.trace if packet.source[0] == DEVICE_HOST]
+        methods = {packet.octets.split(b" ", 1)[0] for packet in sent}
+        assert {b"REGISTER", b"INVITE", b"ACK", b"BYE"} <= methods
+        assert not any(outbound_value_in(packet.octets.decode(), EDGE) for packet in sent)
+        assert {packet.destination for packet in sent} == {(EDGE_HOST, EDGE_PORT)}
         await provider.close()
 
     sim.run(main)

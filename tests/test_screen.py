@@ -86,3 +86,4 @@ def test_the_table_holds_every_service_and_step() -> None:
     for expected in (FIRST.status, "as SP1", "Backing Off (29): refused", "✓ calls"):
         assert expected in text
     assert text.count("Backing Off (29)") == 1
+    assert "as SP4" not in text

@@ -217,7 +217,7 @@ def test_spec_a1_a_changed_address_reconnects_at_once():
 
 def test_spec_f1_the_status_counts_the_seconds_and_says_why():
     machine = in_state(State.BACKING_OFF)
-    machine.next_attempt = 29.2
+    machine.next_attempt = 28.2
     assert machine.status(0.0) == "Backing Off (29): refused"
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sipcore.cli.screen import Step, StepState, reason
-from sipcore.status import ServiceStatus, format_active_calls
+from sipcore.status import NOT_CONFIGURED, NOT_REQUIRED, STOPPED, ServiceStatus, format_active_calls
 
 MARKS: dict[StepState, tuple[str, str]] = {
     "waiting": ("·", "dim"),
@@ -51,13 +51,14 @@ def _draw_step(step: Step) -> Text:
 def _draw_services(title: str, services: Sequence[ServiceStatus]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=True, padding=(0, 1))
     table.add_column("SP", no_wrap=True)
-    table.add_column("status and connection", min_width=STATUS_WIDTH)
+    table.add_column("status and connection", ratio=1, min_width=STATUS_WIDTH)
     table.add_column("why", ratio=1, style="dim")
     told: dict[str, int] = {}
     for service in services:
         why = reason(service)
         first = told.setdefault(why, service.sp)
-        table.add_row(f"SP{service.sp}", _status(service), why if first == service.sp else f"as SP{first}")
+        shown = why if first == service.sp or not why else f"as SP{first}"
+        table.add_row(f"SP{service.sp}", _status(service), shown)
     return table
 
 
@@ -71,6 +72,8 @@ def _status(service: ServiceStatus) -> Text:
 
 
 def _colour(service: ServiceStatus) -> str:
-    if service.registered:
+    if service.registered or service.status == NOT_REQUIRED:
         return "green"
+    if service.status in (NOT_CONFIGURED, STOPPED):
+        return "dim"
     return "yellow" if service.retry_in is None else "red"

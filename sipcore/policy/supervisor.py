@@ -8,6 +8,7 @@ how a name is located, is not known here: see the actions.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -237,7 +238,7 @@ class ConnectionSupervisor:
     def status(self, now: float) -> str:
         """The connection's state in the device's words (SPEC F1)."""
         if self.state is State.BACKING_OFF and self.next_attempt is not None:
-            return f"Backing Off ({max(0, round(self.next_attempt - now))}): {self.why}"
+            return f"Backing Off ({max(0, math.ceil(self.next_attempt - now))}): {self.why}"
         return self.state.value
 
     # What is done

@@ -38,6 +38,7 @@ cdef class Engine:
     # octets in
     cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1
     cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept
+    cdef int look_at(self, const char *octets, size_t size, Agent agent, scanned_message *scanned) noexcept
     cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, scanned_message *scanned) noexcept
     cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
                            int64_t flow) except -1

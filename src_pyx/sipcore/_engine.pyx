@@ -38,19 +38,12 @@ cdef enum:
     FLUSHES_OF_A_BATCH = 8
     EXPIRIES_OF_A_CALL = 8192            # what is left is due at once; messages get their turn in between
     LINES_AT_FIRST = 64
+    NOT_SCANNED = 0x7fffffff             # no result of sip_scan
 
 cdef uint64_t CLIENT_TAG = <uint64_t>1 << 56
 cdef uint64_t SERVER_TAG = <uint64_t>2 << 56
 cdef uint64_t POLICY_TAG = <uint64_t>3 << 56
 cdef uint64_t KIND_MASK = <uint64_t>0xff << 56
-
-
-cdef bint is_keep_alive(const char *octets, size_t size) noexcept:
-    """Whether a datagram is nothing but line ends and NULs (RFC 5626 section 3.5, FAULTS 17)."""
-    cdef size_t at = 0
-    while at < size and (octets[at] == c"\r" or octets[at] == c"\n" or octets[at] == 0):
-        at += 1
-    return at == size
 
 
 cdef bytes header_lines(headers):
@@ -77,6 +70,10 @@ cdef bint may_talk_to(Local local, const host_address *remote) noexcept:
     address_octets(own, own_host)
     address_octets(remote, remote_host)
     return memcmp(own_host, remote_host, 16) != 0
+
+
+cdef extern from "engine.h" nogil:
+    bint is_keep_alive(const char *octets, size_t size)
 
 
 @cython.final
@@ -323,14 +320,9 @@ cdef class Engine:
             self.leave()
 
     def next_timer(self):
-        cdef int64_t due = self.core.wheel.next_due_us()
-        cdef int64_t other = self.server.table.next_due_us()
-        if due < 0 or 0 <= other < due:
-            due = other
-        other = self.client.table.next_due_us()
-        if due < 0 or 0 <= other < due:
-            due = other
-        return None if due < 0 else due / 1e6
+        dues = (self.core.wheel.next_due_us(), self.server.table.next_due_us(), self.client.table.next_due_us())
+        due = min([due for due in dues if due >= 0], default=None)
+        return None if due is None else due / 1e6
 
     def flush(self):
         if self.core.in_batch:
@@ -469,13 +461,16 @@ cdef class Engine:
     # octets in
 
     cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept:
-        """Scan a datagram and fetch what its request will be looked up in, while the one before it is handled."""
+        """Look at a datagram while the one before it is handled, unless its source decides whether it is read."""
         cdef Agent agent = self.core.agent(user_agent)
+        scanned.result = NOT_SCANNED
+        if agent is not None and agent.accepts is None and not is_keep_alive(octets, size):
+            self.look_at(octets, size, agent, scanned)
+        return 0
+
+    cdef int look_at(self, const char *octets, size_t size, Agent agent, scanned_message *scanned) noexcept:
+        """Scan, and fetch what a request will be looked up in."""
         scanned.keys.is_ready = False
-        if agent is None or is_keep_alive(octets, size):
-            memset(&scanned.index, 0, sizeof(sip_index))
-            scanned.result = -SIP_FAULT_EMPTY
-            return 0
         self.scan(octets, size, scanned)
         if scanned.result == SIP_OK and not scanned.index.status_code and not agent.is_stateless(octets, &scanned.index):
             self.server.prepare(octets, &scanned.index, agent, &scanned.keys)
@@ -494,6 +489,8 @@ cdef class Engine:
             elif agent.accepts is not None and not self.is_welcome(octets, size, agent, flow):
                 self.core.counters[COUNT_BAD_SOURCES] += 1
             else:
+                if scanned.result == NOT_SCANNED:
+                    self.look_at(octets, size, agent, scanned)
                 self.take_datagram(octets, scanned, agent, flow)
         except Exception:
             self.core.counters[COUNT_INTERNAL_ERRORS] += 1
@@ -524,6 +521,7 @@ cdef class Engine:
         lines = <sip_line *>realloc(scanned.lines, index.line_count * sizeof(sip_line))
         if lines == NULL:
             memset(index, 0, sizeof(sip_index))
+            scanned.result = -SIP_FAULT_EMPTY
             return 0
         scanned.lines, scanned.lines_room = lines, index.line_count
         scanned.result = sip_scan(octets, size, &sip_default_limits, lines, scanned.lines_room, index)

@@ -11,7 +11,8 @@ cdef class Head:
     cdef bytes octets            # the whole message, nothing behind it
     cdef sip_index index
     cdef sip_line inline_lines[SIP_LINES_INLINE]
-    cdef sip_line *lines         # inline_lines, or an allocation of its own for a message of more lines
+    cdef sip_line *lines         # inline_lines, or in `spilled` for a message of more lines
+    cdef bytes spilled
 
     # where it came in; set by the engine
     cdef public int64_t flow

@@ -6,7 +6,6 @@ Knows an index over octets.  Does not know start lines, requests and responses, 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free
 
 from sipcore.scan cimport *
 from sipcore._text cimport text_of
@@ -33,10 +32,6 @@ cdef class Head:
     def __cinit__(self):
         self.octets = b""
         self.lines = self.inline_lines
-
-    def __dealloc__(self):
-        if self.lines is not self.inline_lines:
-            PyMem_Free(self.lines)
 
     # ---- lines
 

@@ -7,7 +7,6 @@ are typed by sipcore.headers.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, memset
 
@@ -321,21 +320,19 @@ cdef Message allocate(bint is_response):
     return Request.__new__(Request)
 
 
-cdef int take_lines(Message message, const sip_line *lines, size_t count) except -1:
-    """Keep a copy of the lines: inline, or in an allocation of their own."""
-    if count > SIP_LINES_INLINE:
-        message.lines = <sip_line *>PyMem_Malloc(count * sizeof(sip_line))
-        if message.lines is NULL:
-            message.lines = message.inline_lines
-            raise MemoryError
-    memcpy(message.lines, lines, count * sizeof(sip_line))
+cdef int spill(Message message, size_t count) except -1:
+    """Room for more lines than fit inline."""
+    message.spilled = PyBytes_FromStringAndSize(NULL, count * sizeof(sip_line))
+    message.lines = <sip_line *>PyBytes_AS_STRING(message.spilled)
     return 0
 
 
 cdef Message message_from_scan(const char *octets, const sip_index *index, const sip_line *lines):
     cdef Message message = allocate(index.status_code != 0)
     message.octets = PyBytes_FromStringAndSize(octets, index.size)
-    take_lines(message, lines, index.line_count)
+    if index.line_count > SIP_LINES_INLINE:
+        spill(message, index.line_count)
+    memcpy(message.lines, lines, index.line_count * sizeof(sip_line))
     message.index = index[0]
     return message
 
@@ -347,11 +344,8 @@ cdef int scan_into(Message message, bytes octets, const sip_limits *limits) exce
     cdef int result = sip_scan(text, size, limits, message.inline_lines, SIP_LINES_INLINE, &message.index)
     if result == SIP_MORE_LINES:
         room = message.index.line_count
-        message.lines = <sip_line *>PyMem_Malloc(room * sizeof(sip_line))
-        if message.lines is NULL:
-            message.lines = message.inline_lines
-            memset(&message.index, 0, sizeof(message.index))
-            raise MemoryError
+        memset(&message.index, 0, sizeof(message.index))
+        spill(message, room)
         result = sip_scan(text, size, limits, message.lines, room, &message.index)
     return result
 

@@ -14,7 +14,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(scan parse differential framer uri headers sdp body)
-rooms="_uri _fields _message _serialize _framing"
+rooms="_uri _fields _head _message _serialize _framing"
 
 missing() {                     # missing WHAT: a gap is a failure in CI, and said loudly elsewhere
     echo "fuzz: $1 is missing: apt-get install clang libclang-rt-14-dev" >&2

@@ -16,6 +16,14 @@ typedef struct {
     request_keys keys;
 } scanned_message;
 
+/* Whether a datagram is nothing but line ends and NULs (RFC 5626 section 3.5, FAULTS 17). */
+static inline int is_keep_alive(const char *octets, size_t size)
+{
+    size_t at = 0;
+    while (at < size && (octets[at] == '\r' || octets[at] == '\n' || octets[at] == 0)) at++;
+    return at == size;
+}
+
 /* 16 lower-case digits, no end mark. */
 static inline void put_hex(char *out, uint64_t word)
 {
