@@ -139,7 +139,13 @@ class Engine:
         local_address: tuple[str, int],
         remote_address: tuple[str, int],
         writer: StreamWriter,
-    ) -> int: ...
+        *,
+        accepted: bool = True,
+    ) -> int:
+        """`accepted`: the far side opened it, and it counts against the limit of its address.
+
+        TransportError when a limit refuses it.
+        """
     def remove_connection(self, flow: int, reason: str, now: float) -> None:
         """The connection ended: its client transactions hear `on_transport_error` at once (SPEC C6: but an
         INVITE in Proceeding runs on), later sends to the flow raise TransportError."""

@@ -347,7 +347,7 @@ class _StreamProtocol(StreamConnection, asyncio.Protocol):
             return
         _set_no_delay(transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(high=HIGH_WATER, low=0)  # type: ignore[attr-defined]
-        self.opened(self._kind, self._local, sockname[:2], peername[:2])
+        self.opened(self._kind, self._local, sockname[:2], peername[:2], accepted=self._accept is not None)
         self._env.connections.add(self._driver, self)
         if self._accept is not None:
             self.watch_idle()

@@ -51,12 +51,13 @@ class LoopDriver:
         self._alarm = self._loop.call_at(due, self._ring)
 
     def close(self) -> None:
-        """Stop ringing; what is queued has been sent."""
+        """Stop ringing and let go of every transaction; what is queued has been sent."""
         self.engine.flush()
         self.closed = True
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        self.engine.close()
 
     def _wake(self) -> None:
         if not self._woken and not self.closed:

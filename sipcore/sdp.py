@@ -216,13 +216,14 @@ class Lines:
         return self.without_attributes(*DIRECTIONS).with_attribute(direction)
 
     def line_end(self) -> str:
-        """How the lines end here: as the first one does, or CRLF."""
-        return (self.lines[0].end or "\r\n") if self.lines else "\r\n"
+        """How the lines end here: as the first one does, or CRLF where it has no whole line end."""
+        end = self.lines[0].end if self.lines else ""
+        return end if end.endswith("\n") else "\r\n"
 
     def closed(self: Section) -> Section:
         """Ready for another line: without empty lines behind, the last one ended."""
         lines = [line for line in self.lines if line.type]
-        if lines and not lines[-1].end:
+        if lines and not lines[-1].end.endswith("\n"):
             lines[-1] = replace(lines[-1], end=self.line_end())
         return replace(self, lines=tuple(lines))
 

@@ -315,7 +315,7 @@ class SimEnv:
         on_lost: OnLost | None,
     ) -> SimStreamConnection:
         connection = SimStreamConnection(driver, limits, on_lost, stream)
-        connection.opened(transport, local, stream.local, stream.remote)
+        connection.opened(transport, local, stream.local, stream.remote, accepted=stream.accepted)
         self.connections.add(driver, connection)
         connection.at_end = lambda: self.connections.discard(driver, connection)
         return connection

@@ -48,11 +48,15 @@ class StreamConnection:
 
     # what the transport reports
 
-    def opened(self, transport: str, local: int, local_address: tuple[str, int], remote: tuple[str, int]) -> int:
-        """The connection stands: the engine learns of it.  Returns the flow."""
+    def opened(
+        self, transport: str, local: int, local_address: tuple[str, int], remote: tuple[str, int], *, accepted: bool
+    ) -> int:
+        """The connection stands: the engine learns of it.  Returns the flow; `accepted` if the far side opened it."""
         self.remote_host = remote[0]
         self.local = local
-        self.flow = self._driver.engine.add_connection(local, transport, local_address, remote, self)
+        self.flow = self._driver.engine.add_connection(
+            local, transport, local_address, remote, self, accepted=accepted
+        )
         return self.flow
 
     def received(self, data: bytes) -> None:

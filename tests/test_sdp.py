@@ -252,3 +252,10 @@ def test_any_octets_are_refused_or_print_as_they_came(octets: bytes) -> None:
             assert bytes(parse_sdp(data)) == data
         except ParseError as error:
             assert 0 <= error.at <= len(data)
+
+
+def test_a_description_that_stops_within_a_line_end_can_be_added_to():
+    cut = parse_sdp(f"{HEAD}t=0 0\r\nm=audio 4000 RTP/AVP 0\r".encode())
+    held = cut.with_media([cut.media[0].with_direction("sendonly")])
+    assert parse_sdp(bytes(held)) == held
+    assert bytes(held).endswith(b"m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n")

@@ -210,12 +210,12 @@ cdef class Engine:
         return flow
 
     def add_connection(self, int64_t local, str transport not None, tuple local_address not None,
-                       tuple remote_address not None, writer):
+                       tuple remote_address not None, writer, *, bint accepted=True):
         cdef Local found = self.core.connections.local(local)
         if found is None or found.transport != transport.lower():
             raise UsageError(f"local address {local} has no {transport} connections")
         flow = self.core.connections.add(local, local_address[:2], remote_address[:2], writer,
-                                         now_us=self.core.now_us)
+                                         accepted=accepted, now_us=self.core.now_us)
         if flow == 0:
             raise TransportError(f"too many connections; {remote_address[0]} is refused")
         return flow

@@ -63,7 +63,7 @@ def test_a_proxy_that_was_killed_is_found_again(provider, peers, tmp_path):
     provider.start()
     device = peers.start(Device(tmp_path, provider.through_proxy(8), "-v"))
     wait_until(lambda: provider.is_registered(8), WITHIN, "eight bindings at the registrar")
-    before = set(provider.proxy.connections())
+    assert len(provider.proxy.connections()) == 8
 
     provider.proxy.kill()
     wait_until(lambda: not device.established(), 5, "all connections lost")
@@ -75,9 +75,7 @@ def test_a_proxy_that_was_killed_is_found_again(provider, peers, tmp_path):
     provider.proxy.start()
 
     wait_until(lambda: provider.is_registered(8), WITHIN, "eight bindings again")
-    after = set(provider.proxy.connections())
-    assert len(after) == 8
-    assert not after & before
+    assert len(provider.proxy.connections()) == 8
     assert device.established() == [provider.proxy.port] * 8
     assert device.finish()[0] == 0
 
