@@ -28,10 +28,11 @@ from sipcore.headers.parameters import BARE_VALUE, NO_PARAMETERS, Parameter, Par
 TOKEN68 = re.compile(r"([A-Za-z0-9\-._~+/]++=*+)[ \t]*+(?=,|$)")
 SWS = r"[ \t\r\n]*+"
 # Name, then the value: quoted without and with quoted-pairs, or bare; then a comma that another parameter follows.
+# That last group is not possessive: before CPython 3.11.5 a possessive group that fails late keeps what it had matched.
 AUTHENTICATION_PARAMETER = re.compile(
     rf"({TOKEN.pattern}){SWS}={SWS}"
     rf'(?:"([^"\\]*+)"|{QUOTED_STRING.pattern}|({BARE_VALUE.pattern}))'
-    rf"({SWS},{SWS}(?={TOKEN.pattern}{SWS}=))?+",
+    rf"({SWS},{SWS}(?={TOKEN.pattern}{SWS}=))?",
     re.DOTALL,
 )
 PLAIN = re.compile(r'[^"\\\x00\r\n]*+')
