@@ -54,9 +54,7 @@ class StreamConnection:
         """The connection stands: the engine learns of it.  Returns the flow; `accepted` if the far side opened it."""
         self.remote_host = remote[0]
         self.local = local
-        self.flow = self._driver.engine.add_connection(
-            local, transport, local_address, remote, self, accepted=accepted
-        )
+        self.flow = self._driver.engine.add_connection(local, transport, local_address, remote, self, accepted=accepted)
         return self.flow
 
     def received(self, data: bytes) -> None:
