@@ -1,6 +1,6 @@
 """What messages cost as a multiple of sofia-sip's parser, measured in turn with it.
 
-    python benches/yardstick_message.py --sofia ./parse_sofia [--osip ./parse_osip] [--rounds 15] [--json]
+    python benches/yardstick_message.py --sofia ./parse_sofia --bench-h ./bench.h [--rounds 15] [--json]
 
 The yardstick is a program that prints, with BENCH_MIX=1 and the message files as arguments, the nanoseconds of parsing
 all of them once (`name mix octets minimum - median median -`), and without it a line a file with parse and print times.
