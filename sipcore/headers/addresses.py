@@ -14,7 +14,7 @@ from sipcore.errors import ParseError, UsageError
 from sipcore.headers.grammar import Cursor, Value, bounded_integer, check_text, parse_list, parse_whole
 
 # A comma ends a value outside quoted strings and angle brackets.
-VALUE = re.compile(r'(?:[^",<]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"|<[^<>]*+>)++', re.DOTALL)
+VALUE = re.compile(r'(?:[^",<]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"|<[^<>]*+>)+', re.DOTALL)
 
 
 def read_compiled(cursor: Cursor, make: Callable[[str], Value], what: str) -> Value:
