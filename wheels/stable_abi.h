@@ -14,5 +14,10 @@
 #define PyList_GET_SIZE(list) PyList_Size(list)
 #define PyTuple_GET_ITEM(tuple, at) PyTuple_GetItem(tuple, at)
 #define PyTuple_GET_SIZE(tuple) PyTuple_Size(tuple)
+#define PyUnicode_GET_LENGTH(text) PyUnicode_GetLength(text)
+
+/* A str does not show its octets here: it is encoded instead, as any str that is not ASCII is. */
+#define PyUnicode_IS_COMPACT_ASCII(text) 0
+#define PyUnicode_DATA(text) ((const char *)NULL)
 
 #endif
