@@ -13,7 +13,7 @@ SOURCES   := $(wildcard src_pyx/sipcore/*.pyx src_pyx/sipcore/*.pxd src_pyx/sipc
 COMPILE   := . $(VENV)/compile.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop bench lint sanitize fuzz soak wheels check-wheels clean build
+.PHONY: help demo test interop bench instructions lint sanitize fuzz soak wheels check-wheels clean build
 
 help:                   ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -32,6 +32,10 @@ bench: $(BUILT)         ## pytest-benchmark over benches/, stored under bench-ou
 	@mkdir -p bench-out
 	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_* test_*' \
 	    --benchmark-json=bench-out/benchmark.json $(ARGS)
+
+instructions: $(BUILT)  ## instructions that each operation takes, by callgrind, against the stored counts
+	@.ci/install-peers valgrind
+	@$(BIN)/python benches/instructions.py $(ARGS)
 
 lint: $(BUILT)          ## ruff, mypy --strict, and the stubs against the compiled modules
 	@$(BIN)/ruff check .
