@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from registration_kit import EQUAL, FIRST, MINUTE, SECOND, answer, machine, none_sent, of, sent
 
 from sipcore.policy.actions import StartTimer
+from sipcore.policy.candidates import Candidates
 from sipcore.policy.locate import Target
 from sipcore.policy.register import (
     BoundContact,
@@ -44,6 +45,45 @@ def test_spec_b9_with_redundancy_a_503_marks_the_candidate_and_the_next_is_tried
     assert none_sent(answer(which, 0.0, RegisterResponse(503)))
     assert which.next_attempt == 30.0
     assert sent(which.on_timer(30.0, "retry")).target == SECOND
+
+
+def test_spec_d8_when_all_are_passed_over_the_one_whose_time_is_up_first_is_tried():
+    servers = Candidates()
+    servers.renew((FIRST, EQUAL, SECOND))
+    servers.mark_dead(FIRST, 0.0, 300.0)
+    servers.mark_dead(EQUAL, 5.0, None)
+    servers.mark_dead(SECOND, 1.0, None)
+    assert servers.first(6.0) is SECOND
+    assert servers.first(36.0) is EQUAL
+
+
+def test_spec_f1_the_fallback_list_says_who_holds_the_registration_and_who_is_passed_over():
+    servers = Candidates()
+    servers.renew((FIRST, EQUAL, SECOND))
+    servers.mark_dead(FIRST, 0.0, 30.0)
+    servers.take(SECOND)
+    assert servers.describe(4.5) == (
+        "192.0.2.1:5060 udp (passed over for 26s)",
+        "192.0.2.3:5060 udp",
+        "192.0.2.2:5060 udp (holds the registration)",
+    )
+    assert servers.in_order(4.5) == [SECOND, EQUAL, FIRST]
+
+
+def test_spec_b12_on_a_stream_the_register_goes_to_the_server_that_was_connected_to():
+    which = machine(redundancy=True, transport="tcp")
+    which.on_start(0.0)
+    which.on_candidates(0.0, (FIRST, SECOND), 300.0)
+    assert sent(which.on_connected(0.0, SECOND)).target == SECOND
+
+
+def test_spec_b12_the_binding_at_a_server_that_dns_no_longer_names_is_taken_back():
+    which = redundant(FIRST)
+    answer(which, 0.0, MINUTE)
+    which.on_candidates(1.0, (SECOND,), 300.0)
+    assert sent(which.on_timer(which.next_attempt or 0.0, "refresh")).target == SECOND
+    removal = sent(answer(which, 50.0, MINUTE))
+    assert (removal.target, removal.expires, removal.purpose) == (FIRST, 0, "remove")
 
 
 def test_spec_b12_a_final_answer_of_the_registrar_does_not_fail_over():

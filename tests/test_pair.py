@@ -1,9 +1,11 @@
 """A primary and a secondary registration (SPEC B13)."""
 
 import random
+from dataclasses import replace
 
-from registration_kit import EQUAL, FIRST, MINUTE, SECOND, plan
+from registration_kit import EQUAL, FIRST, MINUTE, SECOND, machine, plan
 
+from sipcore.policy.actions import StartTimer
 from sipcore.policy.locate import Target
 from sipcore.policy.pair import Promoted, RegistrationPair, Wanted
 from sipcore.policy.register import RegisterResponse, SendRegister
@@ -100,6 +102,70 @@ def test_spec_b13_one_candidate_makes_no_secondary():
     which = pair()
     which.on_start(0.0)
     assert not registers(respond(which, 0.0, which.on_candidates(0.0, (FIRST,), 300.0), MINUTE))
+
+
+def test_spec_b13_a_lost_connection_is_a_failure_too():
+    which = both_up(FIRST, SECOND)
+    wanted = which.tell(5.0, 1, lambda machine: machine.on_lost(5.0))
+    assert (2, Promoted(SECOND)) in wanted
+
+
+def test_spec_b13_the_primary_does_not_fail_over_to_where_the_secondary_is():
+    which = both_up(FIRST, SECOND)
+    now = which.first.next_attempt or 0.0
+    wanted = which.tell(now, 1, lambda machine: machine.on_timer(now, "refresh"))
+    wanted = respond(which, now, wanted, RegisterResponse(503))
+    assert (2, Promoted(SECOND)) in wanted
+    assert (1, SECOND) not in registers(wanted)
+
+
+def test_spec_b13_the_promoted_one_looks_for_a_better_server_at_the_primary_s_interval():
+    which = both_up(FIRST, SECOND)
+    assert which.second is not None
+    which.second.plan = replace(which.second.plan, fallback_interval=7)
+    wanted = which.tell(5.0, 1, lambda machine: machine.on_lost(5.0))
+    assert (2, StartTimer("probe", 65.0)) in wanted
+
+
+def test_spec_b4_a_new_secondary_takes_the_reg_id_that_is_free():
+    which = both_up(FIRST, EQUAL, SECOND)
+    which.tell(5.0, 1, lambda machine: machine.on_lost(5.0))
+    assert which.first.plan.reg_id == 2
+    assert which.second is not None
+    assert which.second.plan.reg_id == 1
+
+
+def test_spec_b13_the_two_change_places_when_dns_ranks_them_the_other_way():
+    which = both_up(FIRST, SECOND)
+    other = (replace(SECOND, priority=5), FIRST)
+    wanted = which.on_candidates(10.0, other, 300.0)
+    assert (2, Promoted(other[0])) in wanted
+    assert (which.primary, which.secondary) == (2, 1)
+    assert not registers(wanted)
+
+
+def test_spec_b13_a_secondary_without_a_server_left_to_it_is_taken_back():
+    which = both_up(FIRST, SECOND)
+    assert registers(which.on_candidates(10.0, (FIRST,), 300.0)) == [(2, SECOND)]
+    assert which.secondary is None
+    assert which.first.is_registered
+
+
+def test_spec_b13_after_the_primary_moved_the_secondary_may_use_what_it_left():
+    which = both_up(FIRST, SECOND, THIRD)
+    which.tell(5.0, 1, lambda machine: machine.on_lost(5.0))
+    assert which.second is not None
+    assert which.second.candidates.targets == (THIRD,)
+    wanted = which.tell(70.0, 2, lambda machine: machine.on_probe(70.0, FIRST, 200))
+    number, register = next((number, act) for number, act in wanted if isinstance(act, SendRegister))
+    which.tell(70.0, number, lambda machine: machine.on_response(70.0, register.token, MINUTE))
+    assert which.second.candidates.targets == (SECOND, THIRD)
+
+
+def test_spec_b13_no_secondary_unless_one_is_wanted():
+    which = RegistrationPair(lambda _: machine(redundancy=True), wanted=False)
+    which.on_start(0.0)
+    assert not registers(respond(which, 0.0, which.on_candidates(0.0, (FIRST, SECOND), 300.0), MINUTE))
 
 
 def test_spec_b16_stopping_takes_both_bindings_back():

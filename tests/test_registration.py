@@ -57,7 +57,9 @@ def in_state(state: State) -> RegistrationMachine:
             answer(which, 0.0, RegisterResponse(403))
     else:
         answer(which, 0.0, MINUTE)
-    if state in (State.STOPPING, State.STOPPED):
+    if state is State.LEAVING:
+        which.on_lost(0.0)
+    if state in (State.LEAVING, State.STOPPING, State.STOPPED):
         which.on_stop(0.0)
     if state is State.STOPPED:
         answer(which, 0.0, RegisterResponse(200))
@@ -491,6 +493,34 @@ def test_spec_b16_the_wait_for_de_registration_is_bounded():
     which.on_stop(10.0)
     assert Stopped(deregistered=False) in which.on_timer(14.0, "stop")
     assert which.on_timer(20.0, "stop") == []
+
+
+def test_spec_b16_without_a_connection_the_stop_waits_for_one_as_long_as_for_an_answer():
+    which = registered(transport="tcp")
+    which.on_lost(1.0)
+    assert of(StartTimer, which.on_stop(10.0)) == [StartTimer("stop", 14.0)]
+    assert which.status(10.0) == "Unregistering"
+    removal = sent(which.on_connected(12.0))
+    assert removal.expires == 0
+    assert of(Stopped, answer(which, 12.0, RegisterResponse(200), removal.token)) == [Stopped(deregistered=True)]
+
+
+def test_spec_b16_the_wait_for_a_connection_and_an_answer_is_bounded_as_a_whole():
+    which = registered(transport="tcp")
+    which.on_lost(1.0)
+    which.on_stop(10.0)
+    assert of(StartTimer, which.on_connected(13.0)) == [StartTimer("stop", 14.0)]
+    assert of(Stopped, which.on_timer(14.0, "stop")) == [Stopped(deregistered=False)]
+    late = registered(transport="tcp")
+    late.on_lost(1.0)
+    late.on_stop(10.0)
+    assert of(Stopped, late.on_timer(14.0, "stop")) == [Stopped(deregistered=False)]
+
+
+def test_spec_b16_a_binding_that_has_run_out_needs_no_connection_to_be_taken_back():
+    which = registered(transport="tcp")
+    which.on_lost(1.0)
+    assert of(Stopped, which.on_stop(100.0)) == [Stopped(deregistered=False)]
 
 
 def test_spec_b16_a_challenge_to_the_de_registration_is_answered():

@@ -6,25 +6,43 @@ order, who is passed over for a while, and whose turn it is to be probed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from sipcore.policy.decisions import format_host_port
 from sipcore.policy.failover import DEAD_SECONDS, DeadMarks, Place, place_of
 from sipcore.policy.locate import Target
 
 
 class Candidates:
-    """`targets` in the order to try; `held` is the server that holds the registration, None before there is one."""
+    """`targets` in the order to try; `held` is the server that holds the registration, None before there is one.
 
-    __slots__ = ("_dead", "_probes", "held", "targets")
+    `fails_over` false: a server that fails is not left for the next one, because a
+    registration elsewhere takes over (SPEC B13).
+    """
+
+    __slots__ = ("_dead", "_probes", "fails_over", "held", "targets")
 
     def __init__(self) -> None:
         self.targets: tuple[Target, ...] = ()
         self.held: Target | None = None
+        self.fails_over = True
         self._dead = DeadMarks()
         self._probes = 0
 
     def __contains__(self, target: Target) -> bool:
         return any(place_of(target) == place_of(candidate) for candidate in self.targets)
+
+    def renew(self, targets: tuple[Target, ...]) -> None:
+        """DNS was asked again: another order, other priorities, other servers (SPEC B12)."""
+        self.targets = targets
+        self.rank_held(targets)
+
+    def rank_held(self, targets: tuple[Target, ...]) -> None:
+        """Take the holder's priority from these, if it is among them."""
+        held = self.held
+        if held is not None:
+            self.held = next((target for target in targets if place_of(target) == place_of(held)), held)
 
     def mark_dead(self, target: Target, now: float, seconds: float | None) -> None:
         """Pass `target` over for `seconds`, 30 without an order."""
@@ -36,6 +54,16 @@ class Candidates:
         if target is not None:
             self._dead.clear(target)
 
+    def left_for(self, target: Target | None, *, fell_back: bool) -> Target | None:
+        """The server whose binding is to be taken back once `target` has accepted (SPEC B12).
+
+        It is left for a better one, or because DNS no longer names it; one that failed is not there to be asked.
+        """
+        held = self.held
+        if held is None or target is None or place_of(held) == place_of(target):
+            return None
+        return held if fell_back or held not in self else None
+
     def first(self, now: float) -> Target | None:
         """Where the next REGISTER goes: the holder while it is a candidate and alive, else the first in order (D8)."""
         if self.held is not None and self.held in self and not self._dead.is_dead(self.held, now):
@@ -43,12 +71,36 @@ class Candidates:
         return self.next_untried(now, ())
 
     def next_untried(self, now: float, tried: Sequence[Place]) -> Target | None:
-        """The first candidate not in `tried` and not passed over; those passed over only where nothing was tried."""
+        """The first candidate not in `tried` and not passed over.
+
+        Where nothing was tried and all are passed over, the one whose time is up first.
+        """
+        if tried and not self.fails_over:
+            return None
         untried = [target for target in self.targets if place_of(target) not in tried]
         alive = [target for target in untried if not self._dead.is_dead(target, now)]
         if alive:
             return alive[0]
-        return untried[0] if untried and not tried else None
+        return min(untried, key=self._dead.until) if untried and not tried else None
+
+    def in_order(self, now: float) -> list[Target]:
+        """All in the order that a request tries them: the holder, then the others; those passed over last (SPEC D8)."""
+        first = self.first(now)
+        others = [target for target in self.targets if target is not first]
+        others.sort(key=lambda target: self._dead.is_dead(target, now))
+        return others if first is None else [first, *others]
+
+    def describe(self, now: float) -> tuple[str, ...]:
+        """Each candidate in order, and what is to be said of it (SPEC F1)."""
+        return tuple(self._describe(target, now) for target in self.targets)
+
+    def _describe(self, target: Target, now: float) -> str:
+        shown = f"{format_host_port(target.address, target.port)} {target.transport}"
+        if self.held is not None and place_of(self.held) == place_of(target):
+            return f"{shown} (holds the registration)"
+        if self._dead.is_dead(target, now):
+            return f"{shown} (passed over for {math.ceil(self._dead.until(target) - now)}s)"
+        return shown
 
     def better(self) -> list[Target]:
         """Those of strictly higher priority than the holder; A records are all equal (SPEC B12)."""

@@ -58,7 +58,11 @@ class DeadMarks:
         self._until.pop(place_of(target), None)
 
     def is_dead(self, target: Target, now: float) -> bool:
-        return self._until.get(place_of(target), now) > now
+        return self.until(target) > now
+
+    def until(self, target: Target) -> float:
+        """When `target` is no longer passed over; minus infinity when nothing is held against it."""
+        return self._until.get(place_of(target), float("-inf"))
 
     def passable(self, targets: Sequence[Target], now: float) -> tuple[Target, ...]:
         """The targets of one request, in order, at most three: those not marked, or all if all are marked."""

@@ -79,8 +79,9 @@ class RegistrationMachine:
     """
 
     __slots__ = (
-        "_address", "_authenticator", "_bound_contact", "_calls", "_failure", "_granted", "_minimum_expires",
-        "_outstanding", "_pending_wait", "_port_index", "_probe_planned", "_random", "_silent", "_token",
+        "_address", "_authenticator", "_bound_contact", "_calls", "_connected_to", "_failure", "_granted",
+        "_minimum_expires", "_outstanding", "_pending_wait", "_port_index", "_probe_planned", "_random",
+        "_silent", "_token",
         "active_calls", "bound_until", "candidates", "connected", "next_attempt", "plan", "server",
         "service_route", "state",
     )  # fmt: skip
@@ -105,6 +106,7 @@ class RegistrationMachine:
         self.server = ""
         self._address = ContactAddress(host, port)
         self._bound_contact = ""
+        self._connected_to: Target | None = None
         self._random = random
         self._authenticator = authenticator
         self._minimum_expires = 0
@@ -124,9 +126,12 @@ class RegistrationMachine:
         """The service starts; on a stream nothing is sent before `on_connected`."""
         return self._fire(Event.START, now)
 
-    def on_connected(self, now: float) -> list[Action]:
-        """A stream's connection is up: register at once, unless an ordered wait runs (SPEC C6)."""
-        self.connected = True
+    def on_connected(self, now: float, target: Target | None = None) -> list[Action]:
+        """A stream's connection is up: register at once, unless an ordered wait runs (SPEC C6).
+
+        With redundancy `target` is the candidate that it leads to.
+        """
+        self.connected, self._connected_to = True, target
         return self._fire(Event.CONNECTED, now)
 
     def on_lost(self, now: float) -> list[Action]:
@@ -137,7 +142,7 @@ class RegistrationMachine:
 
     def on_candidates(self, now: float, targets: tuple[Target, ...], ttl: float) -> list[Action]:
         """The candidates of redundancy, in order, good for `ttl` seconds; also when they were renewed (SPEC B12)."""
-        self.candidates.targets = targets
+        self.candidates.renew(targets)
         actions: list[Action] = []
         if ttl < DAY:
             actions.append(StartTimer(CANDIDATES, now + max(ttl, LEAST_REFRESH)))
@@ -178,7 +183,7 @@ class RegistrationMachine:
         if name == PROBE:
             return self._probe(now)
         if name == CANDIDATES:
-            return [] if self.state in (State.STOPPING, State.STOPPED) else [FindCandidates()]
+            return [] if self.state in (State.LEAVING, State.STOPPING, State.STOPPED) else [FindCandidates()]
         if self.next_attempt is None or name != self._timer_name():
             return []
         if now < self.next_attempt - TIMER_SLACK:
@@ -199,9 +204,14 @@ class RegistrationMachine:
         self._address.move(host, port)
         return self._fire(Event.MOVED, now)
 
-    def on_stop(self, now: float) -> list[Action]:
-        """Take the binding back, in a bounded time, and end (SPEC B16)."""
-        bound = bool(self._bound_contact or self._outstanding) and self.connected
+    def on_stop(self, now: float, *, wait: bool = True) -> list[Action]:
+        """Take the binding back, in a bounded time, and end (SPEC B16).
+
+        Without a connection one is waited for, as long as for an answer; not with `wait` false.
+        """
+        if not self.connected:
+            return self._fire(Event.STOP_OFFLINE if wait and self.is_bound(now) else Event.STOP_UNBOUND, now)
+        bound = self._bound_contact or self._outstanding
         return self._fire(Event.STOP_BOUND if bound else Event.STOP_UNBOUND, now)
 
     # The table's steps
@@ -222,7 +232,8 @@ class RegistrationMachine:
     def _send_first(self, now: float) -> list[Action]:
         if self.plan.redundancy and not self.candidates.targets:
             return [FindCandidates()]
-        return [*self._next_port(), *self._send_to(now, self.candidates.first(now), ())]
+        target, self._connected_to = self._connected_to or self.candidates.first(now), None
+        return [*self._next_port(), *self._send_to(now, target, ())]
 
     def _next_port(self) -> list[Action]:
         """After silence, and while no call is up, another local port (SPEC A3)."""
@@ -264,9 +275,12 @@ class RegistrationMachine:
         note = Note(f"register failed: {self._failure.text}; {why}", "SPEC B9, B10", self.next_attempt)
         return [StartTimer(RETRY, self.next_attempt), Unregistered(self._failure.text), note]
 
+    def _bound_wait(self, now: float) -> list[Action]:
+        self.next_attempt = self.next_attempt or now + STOP_SECONDS
+        return [StartTimer(STOP, self.next_attempt)]
+
     def _remove(self, now: float) -> list[Action]:
-        self.next_attempt = now + STOP_SECONDS
-        return [*self._send(now, "stop", self.registered_with, 0, ()), StartTimer(STOP, self.next_attempt)]
+        return [*self._send(now, "stop", self.registered_with, 0, ()), *self._bound_wait(now)]
 
     def _end(self, _now: float) -> list[Action]:
         self._outstanding.clear()
@@ -423,9 +437,9 @@ class RegistrationMachine:
             if outstanding.purpose == "fallback":
                 return self._refuse_fallback(now, outstanding, refused)
             return self._refuse(now, outstanding, refused)
-        left = None
-        if outstanding.purpose == "fallback":
-            left = self.registered_with
+        fell_back = outstanding.purpose == "fallback"
+        left = self.candidates.left_for(outstanding.target, fell_back=fell_back)
+        if fell_back:
             self._outstanding.clear()
         old_contact, self._bound_contact = self._bound_contact, outstanding.contact
         self._granted = granted
@@ -545,7 +559,7 @@ class RegistrationMachine:
     def status(self, now: float) -> str:
         """The registration in the device's words (SPEC F1)."""
         server = self.server or "none"
-        if self.state in (State.STOPPING, State.STOPPED):
+        if self.state in (State.LEAVING, State.STOPPING, State.STOPPED):
             return _WORDS[self.state]
         if self.bound_until is not None and self.is_bound(now) and self._failure is None:
             return f"Registered (server={server}; expire in {_seconds(self.bound_until - now)})"
@@ -567,10 +581,11 @@ def _seconds(interval: float) -> str:
 _WORDS = {
     State.IDLE: "Not Started",
     State.OFFLINE: "Waiting for the Connection",
+    State.LEAVING: "Unregistering",
     State.STOPPING: "Unregistering",
     State.STOPPED: "Stopped",
 }
-_TIMERS = {State.REGISTERED: REFRESH, State.STOPPING: STOP}
+_TIMERS = {State.REGISTERED: REFRESH, State.LEAVING: STOP, State.STOPPING: STOP}
 _STEPS: dict[str, Callable[[RegistrationMachine, float], list[Action]]] = {
     "begin": RegistrationMachine._begin,
     "send": RegistrationMachine._send_first,
@@ -578,6 +593,7 @@ _STEPS: dict[str, Callable[[RegistrationMachine, float], list[Action]]] = {
     "cancel": RegistrationMachine._cancel,
     "bind": RegistrationMachine._bind,
     "wait": RegistrationMachine._wait,
+    "await": RegistrationMachine._bound_wait,
     "remove": RegistrationMachine._remove,
     "end": RegistrationMachine._end,
 }

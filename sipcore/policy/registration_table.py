@@ -20,6 +20,7 @@ class State(StrEnum):
     REGISTERED = "registered"
     WAITING = "waiting"  # after 900 or 901: our own back-off
     ORDERED = "ordered"  # after a SIP answer: a wait that a new connection does not cut short (SPEC C6)
+    LEAVING = "leaving"  # to be stopped, bound, and without a connection: waits a while for one
     STOPPING = "stopping"
     STOPPED = "stopped"
 
@@ -36,6 +37,7 @@ class Event(StrEnum):
     MOVED = "moved"
     STOP_BOUND = "stop with a binding"
     STOP_UNBOUND = "stop without a binding"
+    STOP_OFFLINE = "stop with a binding and without a connection"
     REMOVED = "removed"
 
 
@@ -102,6 +104,7 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[str, ...]]] = {
     (_S.OFFLINE, _E.CONNECTED): (_S.REGISTERING, ("send",)),
     (_S.OFFLINE, _E.STOP_BOUND): (_S.STOPPED, ("end",)),
     (_S.OFFLINE, _E.STOP_UNBOUND): (_S.STOPPED, ("end",)),
+    (_S.OFFLINE, _E.STOP_OFFLINE): (_S.LEAVING, ("await",)),
     (_S.REGISTERING, _E.GRANTED): (_S.REGISTERED, ("bind",)),
     (_S.REGISTERING, _E.REFUSED): (_S.ORDERED, ("wait",)),
     (_S.REGISTERING, _E.UNANSWERED): (_S.WAITING, ("wait",)),
@@ -131,6 +134,10 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[str, ...]]] = {
     (_S.ORDERED, _E.MOVED): (_S.REGISTERING, ("cancel", "send")),
     (_S.ORDERED, _E.STOP_BOUND): (_S.STOPPING, ("cancel", "remove")),
     (_S.ORDERED, _E.STOP_UNBOUND): (_S.STOPPED, ("cancel", "end")),
+    (_S.ORDERED, _E.STOP_OFFLINE): (_S.LEAVING, ("cancel", "await")),
+    (_S.LEAVING, _E.CONNECTED): (_S.STOPPING, ("remove",)),
+    (_S.LEAVING, _E.TIMER): (_S.STOPPED, ("end",)),
+    (_S.LEAVING, _E.TIMER_OFFLINE): (_S.STOPPED, ("end",)),
     (_S.STOPPING, _E.REMOVED): (_S.STOPPED, ("end",)),
     (_S.STOPPING, _E.TIMER): (_S.STOPPED, ("end",)),
     (_S.STOPPING, _E.TIMER_OFFLINE): (_S.STOPPED, ("end",)),
