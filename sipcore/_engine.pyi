@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, final
 
 from sipcore._batch import DatagramSocket
+from sipcore._group import Group
 from sipcore._message import Request, Response
 from sipcore._transactions import TransactionTable
 
@@ -82,6 +83,9 @@ class Engine:
         """To be watched: how many there are, and the state of one (`request.transaction`)."""
     @property
     def client_transactions(self) -> TransactionTable: ...
+    @property
+    def workers(self) -> Group:
+        """The workers that share this engine's addresses; of one that stands alone nothing else is used."""
     @property
     def in_batch(self) -> bool: ...
     @property
@@ -161,6 +165,8 @@ class Engine:
         """What waits on a socket whose address is `local`, at most 4 x 64 datagrams; True when more may wait."""
     def receive_stream(self, data: bytes, flow: int, now: float) -> bool:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
+    def receive_letters(self, letters: list[bytes], now: float) -> None:
+        """A batch of what other workers sent (see `_group`): their writers' octets, unchanged."""
     def stream_pending(self, flow: int) -> bool:
         """Whether a message of the stream has begun and not ended."""
     def handle_timers(self, now: float) -> None:

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_outbox", "_transactions"),
     ("_core",),
     ("_client", "_server"),
+    ("_group",),
     ("_engine",),
     ("digest", "events", "policy.*"),
     ("config_keys", "config_lines", "dialog", "dns_exchange", "env", "location", "register_response", "status"),

@@ -18,7 +18,7 @@ cdef class Client:
     cdef dict cancel_lines               # handle -> header lines of a CANCEL that waits for a provisional
 
     cdef int64_t send_request(self, Request request, int64_t flow, object receiver) except -1
-    cdef bint cancel(self, int64_t transaction, bytes header_lines) except -1
+    cdef bint cancel(self, int64_t transaction, object headers) except -1
     cdef int forget(self, int64_t transaction) except -1
     # What the scan made of a response; pointers are good until Python code runs.
     cdef int take_response(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,

@@ -67,6 +67,14 @@ cdef inline void set_octets(transaction_row *row, bytes octets) noexcept:
     Py_XDECREF(former)
 
 
+cdef bytes header_lines(headers):
+    """Whole header lines of pairs of str, None for none; UsageError for what would end a line."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    if "\0" in lines or lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise UsageError("a header holds CR, LF or NUL")
+    return lines.encode("utf-8", "surrogateescape") or None
+
+
 # What the stack builds is not held to the limits of what comes in.
 cdef sip_limits own_limits = sip_default_limits
 own_limits.line_count = 0xffff
@@ -128,7 +136,8 @@ cdef class Client:
         self.core.outbox.send(flow, whole)
         return handle
 
-    cdef bint cancel(self, int64_t transaction, bytes header_lines) except -1:
+    cdef bint cancel(self, int64_t transaction, object headers) except -1:
+        cdef bytes lines = header_lines(headers)
         cdef uint32_t at = self.table.index_of(transaction)
         cdef transaction_row *row
         if at == TRANSACTION_NONE:
@@ -139,8 +148,8 @@ cdef class Client:
         if row.flags & (TRANSACTION_CANCELLED | TRANSACTION_CANCEL_WANTED):
             return True
         self.core.enter_quietly()
-        if header_lines:
-            self.cancel_lines[transaction] = header_lines
+        if lines is not None:
+            self.cancel_lines[transaction] = lines
         row.flags |= TRANSACTION_CANCEL_WANTED
         if row.state == STATE_PROCEEDING:
             self.send_cancel(at)

@@ -70,6 +70,8 @@ cdef class Core:
     cdef sip_key name_key
     cdef sip_key tag_key
     cdef uint64_t names                  # branches, tags and Call-IDs made
+    cdef int worker                      # coded in these names, -1: alone
+    cdef uint64_t worker_secret          # that the group codes it with
     # where the answer to the message at hand goes
     cdef sip_source source
     cdef char source_text[80]

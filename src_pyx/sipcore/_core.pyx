@@ -35,6 +35,10 @@ cdef extern from "engine.h" nogil:
     size_t put_v4(char *out, uint32_t host)
 
 
+cdef extern from "worker.h" nogil:
+    uint64_t worker_seal(uint64_t word, uint64_t secret, int worker)
+
+
 cdef extern from "siphash.h" nogil:
     uint64_t siphash13_next(sip_key key, uint64_t before, const void *octets, size_t size)
     uint64_t siphash24(sip_key key, const void *octets, size_t size)
@@ -111,6 +115,7 @@ cdef class Core:
         tag_key = derive_key(key, b"tags")
         self.name_key = siphash_key(<const char *>name_key)
         self.tag_key = siphash_key(<const char *>tag_key)
+        self.worker = -1
 
     def __dealloc__(self):
         free(self.scratch)
@@ -180,11 +185,15 @@ cdef class Core:
         """16 hexadecimal digits a word: the keyed hash of a counter, unpredictable and never twice in practice."""
         cdef char text[64]
         cdef uint64_t at[2]
+        cdef uint64_t hashed
         cdef int word
         self.names += 1
         for word in range(words):
             at[0], at[1] = self.names, word
-            put_hex(text + 16 * word, siphash24(self.name_key, at, sizeof(at)))
+            hashed = siphash24(self.name_key, at, sizeof(at))
+            if word == 0 and self.worker >= 0:
+                hashed = worker_seal(hashed, self.worker_secret, self.worker)
+            put_hex(text + 16 * word, hashed)
         return text[:16 * words].decode("ascii")
 
     cdef str tag_of_request(self, Request request):
@@ -199,6 +208,8 @@ cdef class Core:
         cdef uint64_t tag = siphash13(self.tag_key, octets + index.branch.at, index.branch.size)
         tag = siphash13_next(self.tag_key, tag, octets + index.sent_by.at, index.sent_by.size)
         tag = siphash13_next(self.tag_key, tag, octets + index.call_id.at, index.call_id.size)
+        if self.worker >= 0:
+            tag = worker_seal(tag, self.worker_secret, self.worker)
         put_hex(self.tag_text, tag)
         return self.tag_text
 

@@ -6,6 +6,7 @@ from sipcore._client cimport Client
 from sipcore._connections cimport Local
 from sipcore._core cimport Agent, Core
 from sipcore._framing cimport StreamFramer
+from sipcore._group cimport Group
 from sipcore._server cimport Server
 from sipcore._transactions cimport request_keys
 from sipcore.scan cimport sip_index, sip_line
@@ -18,12 +19,14 @@ cdef extern from "engine.h" nogil:
         size_t lines_room
         int result
         request_keys keys
+    bint is_keep_alive(const char *octets, size_t size)
 
 
 cdef class Engine:
     cdef Core core
     cdef Server server
     cdef Client client
+    cdef Group group                     # the workers that share our addresses
     cdef scanned_message scanned[2]      # the datagram at hand, and the one behind it in the batch
     cdef dict framers                    # flow -> StreamFramer
     cdef dict timers                     # handle -> (callback, handle in the wheel)
@@ -40,6 +43,7 @@ cdef class Engine:
     cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept
     cdef int look_at(self, const char *octets, size_t size, Agent agent, scanned_message *scanned) noexcept
     cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, scanned_message *scanned) noexcept
+    cdef int take_letter(self, bytes letter, size_t size, int64_t flow) except -1
     cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
                            int64_t flow) except -1
     cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,

@@ -18,12 +18,11 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memset
 
 from sipcore._batch cimport DatagramSocket, datagram_item, datagram_slot
-from sipcore._connections cimport (
-    Local, address_is_unicast, address_is_wildcard, address_octets, address_parse, address_port, address_v4, address_is_v4,
-    host_address,
-)
+from sipcore._connections cimport Local, address_parse, host_address
 from sipcore._core cimport *
 from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
+from sipcore._group cimport Group, letter_head
+from sipcore._locals cimport format_sent_by, may_talk_to
 from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer
 from sipcore._message cimport Request, Response
 from sipcore._transactions cimport TRANSACTION_NONE, TransactionTable
@@ -46,51 +45,20 @@ cdef uint64_t POLICY_TAG = <uint64_t>3 << 56
 cdef uint64_t KIND_MASK = <uint64_t>0xff << 56
 
 
-cdef bytes header_lines(headers):
-    """Whole header lines of pairs of str, None for none; UsageError for what would end a line."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    if "\0" in lines or lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
-        raise UsageError("a header holds CR, LF or NUL")
-    return lines.encode("utf-8", "surrogateescape") or None
-
-
-cdef bint may_talk_to(Local local, const host_address *remote) noexcept:
-    """No broadcast, multicast or unspecified address, no port 0, not ourselves (FAULTS 19)."""
-    cdef const host_address *own = &local.address
-    cdef unsigned char own_host[16]
-    cdef unsigned char remote_host[16]
-    if address_port(remote) == 0 or not address_is_unicast(remote):
-        return False
-    if local.parent is not None:
-        own = &local.source
-    if address_port(remote) != local.port:
-        return True
-    if address_is_wildcard(own):
-        return not (address_is_v4(remote) and address_v4(remote) >> 24 == 127)
-    address_octets(own, own_host)
-    address_octets(remote, remote_host)
-    return memcmp(own_host, remote_host, 16) != 0
-
-
-cdef extern from "engine.h" nogil:
-    bint is_keep_alive(const char *octets, size_t size)
-
-
 @cython.final
 cdef class Engine:
     def __cinit__(self, *, bytes key not None, double now, object on_wake=None, object clock=None):
         self.core = Core(key, now, on_wake, clock)
         self.server = Server(self.core, derive_key(key, b"server"), SERVER_TAG)
         self.client = Client(self.core, derive_key(key, b"client"), CLIENT_TAG)
+        self.group = Group(self.core, self.server)
         cdef int at
         for at in range(2):
             self.scanned[at].lines = <sip_line *>malloc(LINES_AT_FIRST * sizeof(sip_line))
             if self.scanned[at].lines == NULL:
                 raise MemoryError
             self.scanned[at].lines_room = LINES_AT_FIRST
-        self.framers = {}
-        self.timers = {}
-        self.lost = []
+        self.framers, self.timers, self.lost = {}, {}, []
 
     def __dealloc__(self):
         free(self.scanned[0].lines)
@@ -143,6 +111,10 @@ cdef class Engine:
         return self.client.table
 
     @property
+    def workers(self):
+        return self.group
+
+    @property
     def in_batch(self):
         return self.core.in_batch
 
@@ -184,8 +156,7 @@ cdef class Engine:
         return self.core.connections.remove_local(local)
 
     def local_sent_by(self, int64_t local):
-        cdef Local found = self.core.connections.local(local)
-        if found is None:
+        if (found := self.core.connections.local(local)) is None:
             raise UsageError(f"no local address {local}")
         return found.sent_by
 
@@ -193,8 +164,8 @@ cdef class Engine:
         cdef Local local = self.core.connections.local_of(flow)
         if local.port or local.is_advertised:
             return local.sent_by
-        host, port = self.core.connections.flow_info(flow)[1:3]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        _, host, port, _, _ = self.core.connections.flow_info(flow)
+        return format_sent_by(host, port)
 
     def datagram_flow(self, int64_t local, str host not None, int port):
         cdef Local found = self.core.connections.local(local)
@@ -303,6 +274,17 @@ cdef class Engine:
             self.leave()
         return goes_on
 
+    def receive_letters(self, list letters not None, double now):
+        self.enter(now)
+        try:
+            for letter in letters:
+                flow = self.group.open(letter, self.lost)
+                if flow:
+                    self.take_letter(letter, PyBytes_GET_SIZE(letter) - sizeof(letter_head), flow)
+        finally:
+            self.group.is_reading = False
+            self.leave()
+
     def stream_pending(self, int64_t flow):
         framer = self.framers.get(flow)
         return framer is not None and framer.waiting > 0
@@ -353,7 +335,7 @@ cdef class Engine:
 
     def cancel(self, int64_t transaction, double now, *, headers=()):
         self.core.set_now(now)
-        return self.client.cancel(transaction, header_lines(headers))
+        return self.client.cancel(transaction, headers)
 
     def forget(self, int64_t transaction):
         self.client.forget(transaction)
@@ -394,6 +376,8 @@ cdef class Engine:
             "connections": len(self.core.connections),
             "timers": len(self.core.wheel),
             "policy_timers": len(self.timers),
+            "handed_over": self.group.handed_over,
+            "taken_over": self.group.taken_over,
         }
 
     def close(self):
@@ -448,6 +432,7 @@ cdef class Engine:
         if not self.core.connections.remove(flow):
             return 0
         self.framers.pop(flow, None)
+        self.group.flow_ended(flow)
         for handle in self.client.table.take_flow(flow):
             index = self.client.table.index_of(handle)
             if index != TRANSACTION_NONE:
@@ -491,6 +476,9 @@ cdef class Engine:
             else:
                 if scanned.result == NOT_SCANNED:
                     self.look_at(octets, size, agent, scanned)
+                if self.core.worker >= 0 and scanned.result == SIP_OK and self.group.takes(
+                        octets, size, &scanned.index, agent, flow):
+                    return 0
                 self.take_datagram(octets, scanned, agent, flow)
         except Exception:
             self.core.counters[COUNT_INTERNAL_ERRORS] += 1
@@ -502,6 +490,19 @@ cdef class Engine:
         if size >= 8 and memcmp(octets, b"SIP/2.0 ", 8) == 0:
             return True
         return agent.accepts(self.flow_info(flow)[3])
+
+    cdef int take_letter(self, bytes letter, size_t size, int64_t flow) except -1:
+        """A message that came in at another worker, on a flow of ours."""
+        cdef const char *octets = PyBytes_AS_STRING(letter) + sizeof(letter_head)
+        cdef Local local = self.core.connections.flow_local(flow)
+        cdef Agent agent = self.core.agent(local.user_agent)
+        cdef scanned_message *scanned = &self.scanned[0]
+        if agent is not None:
+            self.look_at(octets, size, agent, scanned)
+            if scanned.result != SIP_OK or not self.group.passes_on(letter, octets, &scanned.index, agent):
+                self.group.is_reading = True
+                self.take(octets, size, local, flow, scanned)
+        return 0
 
     cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
                            int64_t flow) except -1:
@@ -564,7 +565,9 @@ cdef class Engine:
 
     cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept:
         try:
-            if framer.index.status_code:
+            if self.core.worker >= 0 and self.group.takes(octets, framer.index.size, &framer.index, agent, flow):
+                pass
+            elif framer.index.status_code:
                 self.client.take_response(octets, &framer.index, framer.lines, agent, flow)
             else:
                 self.server.take_request(octets, &framer.index, framer.lines, agent, flow, NULL)

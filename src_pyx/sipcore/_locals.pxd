@@ -48,6 +48,9 @@ cdef class LocalTable:
     cdef int close_one(self, Local local) except -1
 
 
+# Whether datagrams may go from a Local to an address and come from there (FAULTS 19).
+cdef bint may_talk_to(Local local, const host_address *remote) noexcept
+cdef str format_sent_by(str host, int port)
 cdef int read_address(host_address *address, str host, int port) except -1
 cdef str host_text(const host_address *address)
 cdef int transport_number(str transport) except -1       # 0: none

@@ -8,6 +8,7 @@ Does not know: sockets, connections, messages.
 """
 
 cimport cython
+from libc.string cimport memcmp
 from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport int64_t
 
@@ -169,3 +170,21 @@ cdef int become_child(Local local, Local parent, str host) except -1:
     local.is_advertised = parent.is_advertised
     local.sent_by = parent.sent_by if parent.is_advertised else format_sent_by(host, parent.port)
     return 0
+
+
+cdef bint may_talk_to(Local local, const host_address *remote) noexcept:
+    """No broadcast, multicast or unspecified address, no port 0, not ourselves (FAULTS 19)."""
+    cdef const host_address *own = &local.address
+    cdef unsigned char own_host[16]
+    cdef unsigned char remote_host[16]
+    if address_port(remote) == 0 or not address_is_unicast(remote):
+        return False
+    if local.parent is not None:
+        own = &local.source
+    if address_port(remote) != local.port:
+        return True
+    if address_is_wildcard(own):
+        return not (address_is_v4(remote) and address_v4(remote) >> 24 == 127)
+    address_octets(own, own_host)
+    address_octets(remote, remote_host)
+    return memcmp(own_host, remote_host, 16) != 0
