@@ -25,6 +25,7 @@ from sipcore.config_keys import (
 )
 from sipcore.config_lines import LineIndex
 from sipcore.errors import ConfigError
+from sipcore.policy.locate import literal_address
 from sipcore.policy.settings import DeviceSettings, Profile, Secret, Server, Service
 
 __all__ = ["DeviceConfig", "DeviceSettings", "Profile", "Secret", "Server", "Service", "load_device", "parse_device"]
@@ -219,10 +220,10 @@ def _describe_service(service: Service) -> list[str]:
             f"{name}: warning: TLS without a configured port uses {profile.tls_default_port}"
             " unless DNS has an SRV record (SPEC D3)"
         )
-    if profile.secondary_registration:
-        lines.append(f"{name}: warning: X_SecondaryRegistration: a device keeps up the primary registration only")
-    if profile.proxy_server_redundancy and target.transport != "udp":
-        lines.append(f"{name}: warning: X_ProxyServerRedundancy works on UDP only; one address is used")
+    if profile.proxy_server_redundancy and literal_address(target.host) is not None:
+        lines.append(
+            f"{name}: warning: X_ProxyServerRedundancy has nothing to choose from: {target.host} is an address"
+        )
     if not profile.tls_verify:
         lines.append(f"{name}: warning: X_TLSVerify is false: anybody can pretend to be the server (SPEC C10)")
     return lines

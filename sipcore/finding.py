@@ -8,11 +8,13 @@ once an answer.  Opens nothing and sends nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sipcore.env import Env
 from sipcore.errors import LocateError
-from sipcore.policy.failover import choose_one
+from sipcore.policy.candidates import Candidates
+from sipcore.policy.failover import Place, choose_one, place_of
 from sipcore.policy.locate import DrawOncePerAnswer, Located, Site, Target, locate
 from sipcore.policy.questions import Answer, Failure
 from sipcore.resolver import STALE_SECONDS, drive
@@ -30,6 +32,22 @@ class Found:
     valid_until: float
 
 
+class Locator(Protocol):
+    """Finds the server of a connection, each time that one is to be opened (SPEC C6)."""
+
+    async def find(self) -> Found:
+        """Where to connect to.  LocateError: nowhere."""
+        ...
+
+    def failed(self, target: Target) -> None:
+        """There was no connection to be had to `target`."""
+        ...
+
+    def connected(self, target: Target) -> None:
+        """There is a connection to `target`."""
+        ...
+
+
 class Finder:
     """Finds sites for one service and remembers them for the time that DNS gave.
 
@@ -41,6 +59,10 @@ class Finder:
         self._serve_stale = serve_stale
         self._draw = DrawOncePerAnswer(env.random)
         self._found: OrderedDict[Site, Found] = OrderedDict()
+
+    def now(self) -> float:
+        """Monotonic seconds of its world."""
+        return self._env.now()
 
     def known(self, site: Site) -> Found | None:
         """What is remembered of `site` and still holds; no question is asked."""
@@ -72,3 +94,59 @@ class Finder:
     def forget(self) -> None:
         """Ask anew for everything: the local address, and with it the kind of addresses wanted, may have changed."""
         self._found.clear()
+
+
+class SiteLocator:
+    """The one address of `site` (SPEC D8)."""
+
+    def __init__(self, finder: Finder, site: Site) -> None:
+        self._finder = finder
+        self._site = site
+
+    async def find(self) -> Found:
+        return await self._finder.find(self._site)
+
+    def failed(self, target: Target) -> None:
+        """It is the only one: it is tried again."""
+
+    def connected(self, target: Target) -> None:
+        """As it should be."""
+
+
+class CandidateLocator:
+    """The candidates of redundancy in turn: each that is not passed over once, before one is tried again (SPEC B12)."""
+
+    def __init__(self, finder: Finder, site: Site, candidates: Candidates) -> None:
+        self._finder = finder
+        self._site = site
+        self._candidates = candidates
+        self._tried: list[Place] = []
+
+    async def find(self) -> Found:
+        found = await self._finder.find(self._site)
+        self.renew(found)
+        target = self._choose()
+        if target is None:
+            raise LocateError(self._site.host, why="no server is left for a secondary registration", rule="SPEC B13")
+        return replace(found, target=target)
+
+    def renew(self, found: Found) -> None:
+        """DNS was asked."""
+        self._candidates.renew(found.located.targets)
+
+    def failed(self, target: Target) -> None:
+        """Pass it over for a while (SPEC D8)."""
+        self._tried.append(place_of(target))
+        self._candidates.mark_dead(target, self._finder.now(), None)
+
+    def connected(self, target: Target) -> None:
+        """The next loss starts a new turn."""
+        self._tried.clear()
+
+    def _choose(self) -> Target | None:
+        now = self._finder.now()
+        for target in self._candidates.alive(now):
+            if place_of(target) not in self._tried:
+                return target
+        self._tried.clear()
+        return self._candidates.first(now)

@@ -10,18 +10,21 @@ import asyncio
 import logging
 import ssl as ssl_module
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sipcore.errors import LocateError, TransportError
-from sipcore.finding import Finder, Found
+from sipcore.finding import Found, Locator
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.decisions import format_host_port
-from sipcore.policy.locate import Site
+from sipcore.policy.failover import place_of
+from sipcore.policy.locate import Target
 from sipcore.policy.supervisor import (
     Action,
     Close,
     Connect,
     ConnectionDown,
+    ConnectionMoved,
     ConnectionSupervisor,
     ConnectionUp,
     FailWaiting,
@@ -39,34 +42,39 @@ class LinkOwner(Protocol):
 
     def on_link_up(self, link: Link) -> None: ...
     def on_link_down(self, link: Link, why: str) -> None: ...
+    def on_link_moved(self, link: Link) -> None:
+        """It leads to another server now; the connection to the old one is closed by whoever moved it."""
+        ...
+
     def on_note(self, note: Note) -> None: ...
 
 
 class Link:
-    """Keeps one connection to `site`; `name` says in notes whose it is ("OutboundProxy edge.example.net").
+    """Keeps one connection to where `locator` leads; `name` says in notes whose it is ("OutboundProxy edge.a.net").
 
-    `bind` gives the source (host, port) of the next connection.  Created stopped; `start` connects.
+    `server_name` is the configured host, which TLS verifies (SPEC C10); `bind` gives
+    the source (host, port) of the next connection.  Created stopped; `start` connects.
     """
 
     def __init__(
         self,
         owner: LinkOwner,
         user_agent: UserAgent,
-        finder: Finder,
-        site: Site,
+        locator: Locator,
         name: str,
         *,
+        server_name: str,
         bind: Callable[[], tuple[str, int]],
         ssl: ssl_module.SSLContext | None = None,
     ) -> None:
-        self.site = site
         self.flow = 0
         self.opened = 0
         self.found: Found | None = None
         self._owner = owner
         self._user_agent = user_agent
         self._env = user_agent.env
-        self._finder = finder
+        self._locator = locator
+        self._server_name = server_name
         self._bind = bind
         self._ssl = ssl
         self._machine = ConnectionSupervisor(name, random=self._env.random)
@@ -77,6 +85,21 @@ class Link:
     @property
     def is_up(self) -> bool:
         return self._machine.state is State.UP
+
+    @property
+    def target(self) -> Target | None:
+        """Where it leads, or is about to lead; None while that is looked for."""
+        return self._machine.target
+
+    @property
+    def generation(self) -> int:
+        """The number of the connection that carries everything."""
+        return self._machine.generation
+
+    def leads_to(self, target: Target) -> bool:
+        """Whether it is up and its far end is `target`."""
+        here = self._machine.target
+        return self.is_up and here is not None and place_of(here) == place_of(target)
 
     @property
     def next_attempt(self) -> float | None:
@@ -98,6 +121,8 @@ class Link:
         self._carry_out(self._machine.on_stop(self._env.now()))
         for task in tuple(self._attempts.values()):
             task.cancel()
+        for generation in tuple(self._flows):
+            self._close(generation)
 
     def restart(self, why: str) -> None:
         """Connect anew at once (SPEC A1)."""
@@ -115,6 +140,27 @@ class Link:
             return await waiting
         finally:
             self._machine.on_request_gone(waiting)
+
+    # a second connection, for a probe alone (SPEC C5)
+
+    async def open_beside(self, target: Target) -> int:
+        """A connection to another server; returns its generation.  TransportError when it cannot be had."""
+        generation = self._machine.new_generation()
+        self._flows[generation] = await self._open(generation, target)
+        return generation
+
+    def flow_of(self, generation: int) -> int:
+        """The flow of a connection beside, 0 when it has ended."""
+        return self._flows.get(generation, 0)
+
+    def close_beside(self, generation: int) -> None:
+        """The probe is over, and lost; or what was left has been taken leave of."""
+        if generation != self._machine.generation:
+            self._close(generation)
+
+    def move_to(self, generation: int, target: Target) -> None:
+        """The probe won: everything goes over its connection now; the owner hears of `on_link_moved`."""
+        self._carry_out(self._machine.on_adopted(self._env.now(), generation, target))
 
     # what the machine wants done
 
@@ -134,6 +180,8 @@ class Link:
                 self.flow = self._flows[generation]
                 self.opened += 1
                 self._owner.on_link_up(self)
+            case ConnectionMoved():
+                self._moved(action)
             case ConnectionDown(why):
                 self.flow = 0
                 self._owner.on_link_down(self, why)
@@ -160,31 +208,42 @@ class Link:
             logger.error("connecting failed unexpectedly", exc_info=task.exception())
             self._carry_out(self._machine.on_failed(self._env.now(), generation, f"unexpected: {task.exception()}"))
 
+    def _moved(self, moved: ConnectionMoved) -> None:
+        self.flow = self._flows.get(moved.generation, 0)
+        self.opened += 1
+        if self.found is not None:
+            self.found = replace(self.found, target=moved.target)
+        self._owner.on_link_moved(self)
+
     async def _locate(self, generation: int) -> None:
         try:
-            self.found = await self._finder.find(self.site)
+            self.found = await self._locator.find()
         except LocateError as error:
             self._carry_out(self._machine.on_failed(self._env.now(), generation, str(error)))
         else:
             self._carry_out(self._machine.on_located(self._env.now(), generation, self.found.target))
 
     async def _connect(self, wanted: Connect) -> None:
-        target = wanted.target
         try:
-            flow = await self._user_agent.connect(
-                target.transport,
-                target.address,
-                target.port,
-                bind=self._bind(),
-                server_name=self.site.host if target.transport == "tls" else None,
-                ssl=self._ssl,
-                on_lost=lambda _, reason: self._lost(wanted.generation, reason),
-            )
+            flow = await self._open(wanted.generation, wanted.target)
         except TransportError as error:
+            self._locator.failed(wanted.target)
             self._carry_out(self._machine.on_failed(self._env.now(), wanted.generation, str(error)))
             return
         self._flows[wanted.generation] = flow
+        self._locator.connected(wanted.target)
         self._carry_out(self._machine.on_connected(self._env.now(), wanted.generation))
+
+    async def _open(self, generation: int, target: Target) -> int:
+        return await self._user_agent.connect(
+            target.transport,
+            target.address,
+            target.port,
+            bind=self._bind(),
+            server_name=self._server_name if target.transport == "tls" else None,
+            ssl=self._ssl,
+            on_lost=lambda _, reason: self._lost(generation, reason),
+        )
 
     def _lost(self, generation: int, reason: str) -> None:
         self._flows.pop(generation, None)

@@ -160,9 +160,19 @@ class ClientTransaction:
 
     TransactionTimeout, TransportError or LocateError is raised by `await` when
     there will be no response; every waiter gets an exception of its own kind.
+    `next_hop` takes the place of the user agent's; with `leave_challenges` a 401 or
+    407 is final, whoever the user agent has to answer them.
     """
 
-    def __init__(self, user_agent: UserAgent, draft: Draft, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        user_agent: UserAgent,
+        draft: Draft,
+        *,
+        observer: Observer | None = None,
+        next_hop: NextHop | None = None,
+        leave_challenges: bool = False,
+    ) -> None:
         self.response: Response | None = None
         self.error: SipError | None = None
         self.decision: Decision | None = None
@@ -173,6 +183,8 @@ class ClientTransaction:
         self._user_agent = user_agent
         self._draft = draft
         self._observer = observer
+        self._next_hop = next_hop or user_agent.next_hop
+        self._leave_challenges = leave_challenges
         self._attempt: _Attempt | None = None
         self._hop: Hop | None = None
         self._attempts = 0
@@ -239,7 +251,7 @@ class ClientTransaction:
         if flow:
             self._send(Hop(flow, transport or user_agent.engine.flow_info(flow)[0]))
         else:
-            self._choose(lambda: user_agent.next_hop(self._draft.outgoing()))
+            self._choose(lambda: self._next_hop(self._draft.outgoing()))
         return self
 
     def abandon(self, error: SipError) -> None:
@@ -373,7 +385,7 @@ class ClientTransaction:
 
     def _try_again(self, response: Response) -> bool:
         """Whether a final response is not the end of it: a challenge is answered, a 503 goes to the next address."""
-        if response.status_code in (401, 407):
+        if response.status_code in (401, 407) and not self._leave_challenges:
             return self._answer_challenge(response)
         return response.status_code == 503 and not self.cancelled and self._next_address("503 Service Unavailable")
 
@@ -396,7 +408,7 @@ class ClientTransaction:
         self._attempts = 0
         self._proceeding = False
         self._started = self._user_agent.driver.now()
-        self._choose(lambda: self._user_agent.next_hop(draft.outgoing()))
+        self._choose(lambda: self._next_hop(draft.outgoing()))
         return True
 
     def _on_failed(self, attempt: _Attempt, error: SipError, *, keep: bool = False) -> None:

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from sipcore._message import Request, Response
 from sipcore.errors import SipError, TransactionTimeout, TransportError
-from sipcore.outgoing import ClientTransaction
+from sipcore.outgoing import ClientTransaction, Hop, NextHop
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.decisions import format_host_port
+from sipcore.policy.locate import Target
 from sipcore.policy.register import SendRegister
 from sipcore.policy.registration import (
     Action,
@@ -126,13 +127,21 @@ class Registrant:
             sequence=wanted.cseq,
         )
         answer = _Answer(self, wanted)
-        transaction = ClientTransaction(self._user_agent, draft, observer=answer)
+        transaction = ClientTransaction(self._user_agent, draft, observer=answer, next_hop=self._next_hop(wanted))
         answer.transaction = transaction
         self._transactions[wanted.token] = transaction
-        flow = 0
-        if wanted.target is not None and wanted.target.transport == "udp":
-            flow = self._user_agent.datagram_flow(wanted.target.address, wanted.target.port)
-        transaction.start(flow=flow)
+        self._sent(transaction, wanted.target)
+        transaction.start()
+
+    def _sent(self, transaction: ClientTransaction, target: Target | None) -> None:
+        """This REGISTER is on its way."""
+
+    def _next_hop(self, wanted: SendRegister) -> NextHop:
+        """Where it goes: to the server that it names, else to the next hop of the user agent."""
+        target = wanted.target
+        if target is None or target.transport != "udp":
+            return self._user_agent.next_hop
+        return lambda _: Hop(self._user_agent.datagram_flow(target.address, target.port), target.transport)
 
     def _probe(self, wanted: Probe) -> None:
         """OPTIONS to a better server (SPEC B12); its answer, or its silence, goes to the machine."""

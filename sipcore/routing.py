@@ -7,7 +7,7 @@ registration and no call.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from sipcore._uri import Uri
@@ -17,7 +17,9 @@ from sipcore.errors import LocateError, TransportError
 from sipcore.finding import Finder, Found
 from sipcore.link import Link
 from sipcore.outgoing import Hop, OutgoingRequest
-from sipcore.policy.decisions import Decision
+from sipcore.policy.candidates import Candidates
+from sipcore.policy.decisions import Decision, format_host_port
+from sipcore.policy.failover import MAXIMUM_TRIES
 from sipcore.policy.locate import AddressType, Site, Target
 from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop
 from sipcore.user_agent import UserAgent
@@ -56,14 +58,15 @@ def _uri_target(text: str) -> UriTarget:
 class Router:
     """The next hop of every request of one service; give it to its user agent as `next_hop`.
 
-    `links` are the supervised connections by owner's name, shared with the service.
+    `links` are the supervised connections by owner's name, shared with the service;
+    `candidates()` are the servers of redundancy, None without (SPEC B12).
     """
 
     def __init__(
         self, service: Service, user_agent: UserAgent, finder: Finder, links: Mapping[str, Link], local_host: str
     ) -> None:
         self.address_types: tuple[AddressType, ...] = ("AAAA",) if ":" in local_host else ("A",)
-        self.registered_with: Target | None = None
+        self.candidates: Callable[[], Candidates | None] = lambda: None
         self._dialog_peers: set[str] = set()
         self._service = service
         self._user_agent = user_agent
@@ -72,19 +75,27 @@ class Router:
 
     def __call__(self, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
         """The hop at once where nothing has to be asked or awaited.  LocateError, TransportError: there is none."""
+        servers = self.candidates()
         chosen = choose_next_hop(
             self._service.profile,
             read_facts(outgoing),
             address_types=self.address_types,
-            registered_with=self.registered_with,
+            registered_with=servers.held if servers is not None else None,
         )
         link = self._links.get(chosen.owner)
         if link is not None:
             return self._on_link(link, chosen, outgoing) if link.is_up else self._wait(link, chosen, outgoing)
+        if servers is not None and chosen.owner:
+            return self._among(servers, chosen, outgoing)
         found = self._finder.known(chosen.site)
         if found is not None and found.target.transport == "udp":
             return self._datagram(found, chosen, outgoing)
         return self._find(chosen, outgoing)
+
+    def datagrams_to(self, site: Site) -> int:
+        """The flow to where `site` was last found, 0 before that."""
+        found = self._finder.last(site)
+        return 0 if found is None else self._user_agent.datagram_flow(found.target.address, found.target.port)
 
     def is_own_server(self, host: str) -> bool:
         """Whether `host` is an address of one of the service's own servers, to whom credentials may go (SPEC B7)."""
@@ -110,6 +121,42 @@ class Router:
         decision = self._decision(found, chosen, outgoing)
         return Hop(link.flow, found.target.transport, replace(decision, connection=link.status()))
 
+    # redundancy, with datagrams (SPEC B12, D8)
+
+    def _among(self, servers: Candidates, chosen: NextHop, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
+        """The server that holds the registration; when it fails the next ones, three in all."""
+        site = self._site_of(chosen)
+        found = self._finder.known(site) or (self._finder.last(site) if servers.targets else None)
+        if found is None:
+            return self._find_among(servers, chosen, outgoing)
+        if not servers.targets:
+            servers.renew(found.located.targets)
+        in_order = servers.in_order(self._user_agent.env.now())[:MAXIMUM_TRIES]
+        return self._try_first(in_order, servers, found, chosen, outgoing)
+
+    async def _find_among(self, servers: Candidates, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
+        found = await self._finder.find(self._site_of(chosen))
+        servers.renew(found.located.targets)
+        in_order = servers.in_order(self._user_agent.env.now())[:MAXIMUM_TRIES]
+        return self._try_first(in_order, servers, found, chosen, outgoing)
+
+    def _site_of(self, chosen: NextHop) -> Site:
+        """The site whose answer the candidates came from: the name, where `chosen` has one server's address."""
+        return server_sites(self._service.profile, self.address_types).get(chosen.owner, chosen.site)
+
+    def _try_first(
+        self, left: list[Target], servers: Candidates, found: Found, chosen: NextHop, outgoing: OutgoingRequest
+    ) -> Hop:
+        here = replace(found, target=left[0])
+
+        def next_one(why: str) -> Hop | None:
+            servers.mark_dead(left[0], self._user_agent.env.now(), None)
+            later = replace(chosen, why=f"{format_place(left[0])} failed: {why}", rule="SPEC D8")
+            return self._try_first(left[1:], servers, found, later, outgoing) if len(left) > 1 else None
+
+        hop = self._datagram(here, chosen, outgoing)
+        return replace(hop, failover=next_one) if len(left) > 1 else hop
+
     # everything else
 
     async def _find(self, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
@@ -131,6 +178,11 @@ class Router:
         if outgoing.dialog is not None and len(self._dialog_peers) < MAXIMUM_DIALOG_PEERS:
             self._dialog_peers.add(found.target.address)
         return decide(self._user_agent.env.now(), found, chosen, outgoing)
+
+
+def format_place(target: Target) -> str:
+    """ "192.0.2.10:5060 udp" """
+    return f"{format_host_port(target.address, target.port)} {target.transport}"
 
 
 def decide(now: float, found: Found, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:

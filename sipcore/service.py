@@ -8,35 +8,34 @@ has, and which other services there are, the device knows.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sipcore.admission import make_source_filter
+from sipcore.answering import Answering, CallHandler
 from sipcore.call import IncomingCall, OutgoingCall
 from sipcore.config import Service
+from sipcore.contact_port import ContactPort
 from sipcore.credentials import ServiceCredentials
 from sipcore.digest import DigestClient
-from sipcore.env import Listener
-from sipcore.errors import LocateError, TransportError, UsageError
-from sipcore.finding import Finder
+from sipcore.errors import TransportError, UsageError
+from sipcore.finding import CandidateLocator, Finder, Locator, SiteLocator
 from sipcore.keeper import Keeper
 from sipcore.link import Link
-from sipcore.no_media import make_silent_answer, make_silent_offer
+from sipcore.outgoing import ClientTransaction
 from sipcore.policy.actions import Note
-from sipcore.policy.backoff import BackOff
-from sipcore.policy.decisions import Decision
+from sipcore.policy.candidates import Candidates
+from sipcore.policy.decisions import RING_SIZE, Decision
 from sipcore.policy.forms import address_of_record_uri, callee_uri, contact_uri, register_uri
 from sipcore.policy.keepalive import KeepAlive, plan_keep_alive
 from sipcore.policy.locate import Site
 from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
-from sipcore.registrant import Registrant
+from sipcore.registering import Registering
 from sipcore.routing import SERVER_NAMES, Router, server_sites
 from sipcore.stack import Stack
 from sipcore.status import (
@@ -48,15 +47,9 @@ from sipcore.status import (
     whole_seconds,
     without_countdown,
 )
-from sipcore.tls import make_client_context, make_server_context
 from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.device")
-
-MAXIMUM_DECISIONS = 64
-OLD_PORT_LIFE = 32.0  # seconds that a socket that was moved away from stays open (SPEC A3)
-
-CallHandler = Callable[[IncomingCall], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +72,28 @@ class ServiceProvider:
     def __init__(self, config: Service, surroundings: Surroundings, on_change: Callable[[], None]) -> None:
         self.number = config.number
         self.config = config
-        self.decisions: deque[Decision | str] = deque(maxlen=MAXIMUM_DECISIONS)
+        self.decisions: deque[Decision | str] = deque(maxlen=RING_SIZE)
         self.user_agent: UserAgent | None = None
         self.links: dict[str, Link] = {}
-        self.registrant: Registrant | None = None
+        self.registering: Registering | None = None
         self.keeper: Keeper | None = None
         self.registrations = 0
         self._surroundings = surroundings
         self._env = surroundings.stack.env
-        self._on_change = on_change
+        self._tell_device = on_change
         self._finder = Finder(self._env, serve_stale=config.profile.dns_serve_stale)
         self._router: Router | None = None
+        self._port: ContactPort | None = None
         self._digest = DigestClient(
             config.auth_user_name,
             config.auth_password,
             random=self._env.random,
             allowed_realms=config.profile.auth_realms,
         )
-        self._client_tls: ssl.SSLContext | None = None
         self._local_host = ""
-        self._handler: CallHandler | None = None
-        self._back_off = BackOff(self._env.random)
+        self._answering = Answering(
+            surroundings.answer, surroundings.answer_body, lambda: self._local_host, self._env.random.getrandbits(31)
+        )
         self._unusable = ""
         self._next_start = 0.0
         self._starting: asyncio.Task[None] | None = None
@@ -107,7 +101,6 @@ class ServiceProvider:
         self._stopped = False
         self._waiters: list[asyncio.Future[None]] = []
         self._logged = ""
-        self._session_id = self._env.random.getrandbits(31)
 
     # for the application
 
@@ -119,7 +112,7 @@ class ServiceProvider:
     @property
     def is_registered(self) -> bool:
         """A binding that was granted still lives."""
-        return self.registrant is not None and self.registrant.machine.is_bound(self._env.now())
+        return self.registering is not None and self.registering.is_bound()
 
     @property
     def is_ready(self) -> bool:
@@ -145,32 +138,39 @@ class ServiceProvider:
         """
         if self.user_agent is None or self._ended:
             raise UsageError(f"SP{self.number} is not up: {self.status}")
-        offer = body or make_silent_offer(self._local_host, self._new_session_id())
         return self.user_agent.dial(
-            callee_uri(self.config, callee), body=offer, timeout=timeout, routes=self._service_route(), **arguments
+            callee_uri(self.config, callee),
+            body=body or self._answering.offer(),
+            timeout=timeout,
+            routes=self.registering.machine.service_route if self.registering is not None else (),
+            **arguments,
         )
 
     def on_invite(self, handler: CallHandler) -> CallHandler:
         """Give incoming calls of this service a handler, in place of what the configuration says."""
-        self._handler = handler
+        self._answering.handler = handler
         return handler
 
     def report(self) -> ServiceStatus:
         """Everything an operator sees of the service."""
-        host, port = self._server()
         now = self._env.now()
-        machine = self.registrant.machine if self.registrant is not None else None
-        bound = machine is not None and machine.is_bound(now)
+        machine = self.registering.machine if self.registering is not None else None
+        bound_until = machine.bound_until if machine is not None and machine.is_bound(now) else None
+        primary = self.registering.report() if self.registering is not None else None
+        secondary = self.registering.report_secondary() if self.registering is not None else None
+        host, port = self._server(primary.server if primary is not None else "")
         return ServiceStatus(
             sp=self.number,
-            status=self._words(now),
-            registered=bound,
+            status=self._words(),
+            registered=bound_until is not None,
             server=host,
             port=port,
-            expires_in=whole_seconds(machine.bound_until - now) if bound and machine and machine.bound_until else None,
-            retry_in=self._retry_in(now),
+            expires_in=whole_seconds(bound_until - now) if bound_until is not None else None,
+            retry_in=self._retry_in(),
             calls=len(self.user_agent.calls) if self.user_agent is not None else 0,
             connection="" if self._stopped else ", ".join(link.status() for link in self.links.values()),
+            candidates=primary.candidates if primary is not None and not self._stopped else (),
+            secondary=None if secondary is None or self._stopped else secondary,
             decisions=tuple(str(decision) for decision in self.decisions),
         )
 
@@ -188,9 +188,9 @@ class ServiceProvider:
             self._starting.add_done_callback(self._came_up)
 
     def refuse(self, why: str, retry_in: float) -> None:
-        """The device has no address to start it on."""
+        """It cannot be started now: the device has no address for it, or its port is taken."""
         self._unusable, self._next_start = why, self._env.now() + retry_in
-        self._changed()
+        self.on_change()
 
     async def stop(self) -> None:
         """Hang up, de-register within a bounded time (SPEC B16), close."""
@@ -209,36 +209,51 @@ class ServiceProvider:
                 link.stop()
             await self.user_agent.close(timeout=1.0)
         self._stopped = True
-        self._changed()
+        self.on_change()
 
     async def move(self, local_host: str) -> None:
         """The host has another address: bind, connect and register anew, once (SPEC A1)."""
-        if self.user_agent is None or self._ended or local_host == self._local_host:
+        if self.user_agent is None or self._port is None or self._ended or local_host == self._local_host:
             self._local_host = local_host
             return
         self._local_host = local_host
-        old = tuple(self.user_agent.listeners)
-        self.user_agent.listeners.clear()
-        for listener in old:
-            listener.close()
-        await self._listen_until_it_works(self.user_agent)
-        for link in self.links.values():
+        await self._port.move(local_host)
+        self._unusable = ""
+        for link in self._own_links():
             link.restart(f"the local address is now {local_host}")
-        if self.registrant is not None:
-            machine = self.registrant.machine
-            self.registrant.tell(machine.on_address_changed, local_host, self._port())
+        if self.registering is not None:
+            self.registering.move(local_host, self._port.number)
 
     # coming up
 
     async def _come_up(self) -> None:
         user_agent = self._surroundings.stack.user_agent(f"SP{self.number}")
+        user_agent.accepts = self._accepts
+        self._port = ContactPort(self.config, user_agent, self.refuse)
         try:
-            await self._listen_until_it_works(user_agent)
+            await self._port.open(self._local_host)
         except asyncio.CancelledError:
             user_agent.drop()
             raise
+        self._unusable = ""
         self._router = Router(self.config, user_agent, self._finder, self.links, self._local_host)
-        router = self._router
+        self._furnish(user_agent, self._router)
+        self.user_agent = user_agent
+        if self.config.register_enable:
+            self.registering = self._make_registering(user_agent, self._router)
+        elif self.config.profile.proxy_server_redundancy:
+            candidates = Candidates()
+            self._router.candidates = lambda: candidates
+        self._make_links(self._router)
+        self._make_keeper(user_agent)
+        for link in self._own_links():
+            link.start()
+        if self.registering is not None:
+            self.registering.start()
+        self.on_change()
+
+    def _furnish(self, user_agent: UserAgent, router: Router) -> None:
+        """Everything of the user agent that is this service's own."""
         accepts = make_source_filter(self.config, router.is_own_server, router.is_dialog_peer)
         user_agent.engine.set_source_filter(user_agent.id, accepts)
         user_agent.next_hop = router
@@ -247,17 +262,8 @@ class ServiceProvider:
         user_agent.identity = address_of_record_uri(self.config)
         user_agent.local_contact = self._contact
         user_agent.on_decision = self._decided
+        user_agent.on_ended = self._request_ended
         user_agent.on_invite(self._incoming)
-        self.user_agent = user_agent
-        self._make_links(user_agent)
-        if self.config.register_enable:
-            self._make_registrant(user_agent)
-        self._make_keeper(user_agent)
-        for link in self.links.values():
-            link.start()
-        if self.registrant is not None:
-            self.registrant.tell(self.registrant.machine.on_start)
-        self._changed()
 
     def _came_up(self, task: asyncio.Task[None]) -> None:
         """A fault of ours must be seen, and must not look like a service on its way."""
@@ -265,61 +271,41 @@ class ServiceProvider:
             logger.error("SP%d could not be brought up", self.number, exc_info=task.exception())
             self._unusable, self._next_start = f"internal error: {task.exception()}", self._env.now()
 
-    async def _listen_until_it_works(self, user_agent: UserAgent) -> None:
-        """Bind the contact port in every transport that the service speaks; a port in use is tried again (SPEC A2)."""
-        user_agent.accepts = self._accepts
-        while True:
-            try:
-                await self._listen(user_agent)
-            except TransportError as error:
-                for listener in user_agent.listeners:
-                    listener.close()
-                user_agent.listeners.clear()
-                wait = self._back_off.next_wait()
-                self.refuse(str(error), wait)
-                await asyncio.sleep(wait)
-            else:
-                self._unusable = ""
-                self._back_off.reset()
-                return
+    def _make_registering(self, user_agent: UserAgent, router: Router) -> Registering:
+        profile = self.config.profile
 
-    async def _listen(self, user_agent: UserAgent) -> None:
-        """The contact port in every transport; TLS only with a certificate of our own (SPEC A2, C10)."""
-        address = f"{_bracketed(self._local_host)}:{self.config.user_agent_port}"
-        for transport in self._transports():
-            tls = make_server_context(self.config.profile) if transport == "tls" else None
-            if transport == "tls":
-                self._client_tls = make_client_context(self.config.profile)
-            if transport != "tls" or tls is not None:
-                await user_agent.listen(transport, address, ssl=tls)
+        def make(secondary: bool) -> RegistrationMachine:
+            return RegistrationMachine(
+                plan_registration(self.config, instance=self._surroundings.instance, secondary=secondary),
+                host=self._local_host,
+                port=self._bound_port(),
+                random=self._env.random,
+                authenticator=self._digest if self.config.auth_password else None,
+            )
 
-    def _transports(self) -> list[str]:
-        """Those of the service's servers, each once."""
-        sites = server_sites(self.config.profile, ("A",)).values()
-        return list(dict.fromkeys(site.transport or "udp" for site in sites))
+        site = self._registration_server(router)[1]
+        registering = Registering(self, user_agent, self._finder, site, make, secondary=profile.secondary_registration)
+        router.candidates = lambda: registering.candidates
+        return registering
 
-    def _accepts(self, remote_host: str) -> bool:
-        """Connections are taken from the service's own servers only (SPEC A2)."""
-        return self._router is not None and self._router.is_own_server(remote_host)
-
-    def _make_links(self, user_agent: UserAgent) -> None:
+    def _make_links(self, router: Router) -> None:
         """One supervised connection to each server that is reached on a stream (SPEC C5, C7)."""
-        assert self._router is not None
-        for owner, site in server_sites(self.config.profile, self._router.address_types).items():
-            if site.transport in STREAMS:
-                name = f"{SERVER_NAMES[owner]} {site.host}"
-                tls = self._client_tls if site.transport == "tls" else None
-                self.links[owner] = Link(self, user_agent, self._finder, site, name, bind=self._source, ssl=tls)
+        for owner, site in server_sites(self.config.profile, router.address_types).items():
+            if site.transport in STREAMS and owner not in self.links:
+                self.links[owner] = self._make_link(owner, site, self._locator(router, site), "")
 
-    def _make_registrant(self, user_agent: UserAgent) -> None:
-        machine = RegistrationMachine(
-            plan_registration(self.config, instance=self._surroundings.instance),
-            host=self._local_host,
-            port=self._port(),
-            random=self._env.random,
-            authenticator=self._digest if self.config.auth_password else None,
-        )
-        self.registrant = Registrant(self, user_agent, machine, self._changed)
+    def _locator(self, router: Router, site: Site) -> Locator:
+        """Where a connection leads that no registration decides."""
+        candidates = router.candidates()
+        if candidates is None or self.registering is not None:
+            return SiteLocator(self._finder, site)
+        return CandidateLocator(self._finder, site, candidates)
+
+    def _make_link(self, owner: str, site: Site, locator: Locator, which: str) -> Link:
+        assert self.user_agent is not None and self._port is not None  # links are made once it is up
+        name = f"{SERVER_NAMES[owner]} {site.host}{which}"
+        tls = self._port.client_tls if site.transport == "tls" else None
+        return Link(self, self.user_agent, locator, name, server_name=site.host, bind=self._source, ssl=tls)
 
     def _make_keeper(self, user_agent: UserAgent) -> None:
         """Keep-alives, if they are wanted: from now on with datagrams, else while there is a connection (SPEC B15)."""
@@ -332,61 +318,88 @@ class ServiceProvider:
         if not machine.stream:
             self.keeper.start()
 
-    def _registration_site(self) -> Site:
-        assert self._router is not None
-        sites = server_sites(self.config.profile, self._router.address_types)
-        return sites.get("outbound") or sites.get("registrar") or sites["proxy"]
+    def _accepts(self, remote_host: str) -> bool:
+        """Connections are taken from the service's own servers only (SPEC A2)."""
+        return self._router is not None and self._router.is_own_server(remote_host)
+
+    def _registration_server(self, router: Router) -> tuple[str, Site]:
+        """Whose connection carries REGISTER, and where it leads (SPEC C1, C7)."""
+        sites = server_sites(self.config.profile, router.address_types)
+        owner = next(owner for owner in ("outbound", "registrar", "proxy") if owner in sites)
+        return owner, sites[owner]
 
     def _source(self) -> tuple[str, int]:
         """Where connections start from (SPEC A2)."""
-        return self._local_host, self._port() if self.config.bind_stream_port else 0
+        return self._local_host, self._bound_port() if self.config.bind_stream_port else 0
 
-    def _port(self) -> int:
-        """The contact port that is really bound."""
-        listeners: Sequence[Listener] = self.user_agent.listeners if self.user_agent is not None else ()
-        return listeners[0].port if listeners else self.config.user_agent_port
+    def _bound_port(self) -> int:
+        return self._port.number if self._port is not None else self.config.user_agent_port
 
     def _contact(self, transport: str) -> str:
-        if self.registrant is not None:
-            host, port = self.registrant.machine.contact_address
+        if self.registering is not None:
+            host, port = self.registering.machine.contact_address
         else:
-            host, port = self._local_host, self._port()
+            host, port = self._local_host, self._bound_port()
         return contact_uri(self.config, host, port, transport)
 
     async def _deregister(self) -> None:
-        if self.registrant is None:
+        if self.registering is None:
             return
-        self.registrant.tell(self.registrant.machine.on_stop)
-        while not self.registrant.stopped:
+        self.registering.stop()
+        while not self.registering.stopped:
             await self._news()
-        self.registrant.close()
+        self.registering.close()
 
-    # what links and registration tell
+    # what links and registrations tell
+
+    def make_link(self, locator: Locator, *, secondary: bool) -> Link | None:
+        """The connection of one registration (SPEC C5)."""
+        assert self._router is not None  # it is made before the registrations
+        owner, site = self._registration_server(self._router)
+        if site.transport not in STREAMS:
+            return None
+        link = self._make_link(owner, site, locator, ", secondary registration" if secondary else "")
+        if not secondary:
+            self.links[owner] = link
+        return link
+
+    def on_primary_link(self, link: Link) -> None:
+        assert self._router is not None  # the link was made with it
+        self.links[self._registration_server(self._router)[0]] = link
+        self._keep_alive(link)
 
     def on_link_up(self, link: Link) -> None:
         logger.info("SP%d: %s", self.number, link.status())
-        if self.registrant is not None and link is self._registration_link():
-            self.registrant.tell(self.registrant.machine.on_connected)
-        if self.keeper is not None and link is self._registration_link():
-            self.keeper.start()
-        self._changed()
+        if self.registering is not None:
+            self.registering.on_link_up(link)
+        self._keep_alive(link)
+        self.on_change()
+
+    def on_link_moved(self, link: Link) -> None:
+        logger.info("SP%d: moved: %s", self.number, link.status())
+        self._keep_alive(link)
+        self.on_change()
 
     def on_link_down(self, link: Link, why: str) -> None:
-        if self.registrant is not None and link is self._registration_link():
-            self.registrant.tell(self.registrant.machine.on_lost)
         if self.keeper is not None and link is self._registration_link():
             self.keeper.stop()
-        self._changed()
+        if self.registering is not None:
+            self.registering.on_link_down(link)
+        self.on_change()
+
+    def _keep_alive(self, link: Link) -> None:
+        """This connection is new, or carries the registration from now on (SPEC B15)."""
+        if self.keeper is not None and link.is_up and link is self._registration_link():
+            self.keeper.start()
 
     def keep_alive_flow(self) -> int:
-        """Where REGISTER went last: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
+        """Where REGISTER goes: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
+        if self.registering is not None:
+            return self.registering.flow()
         link = self._registration_link()
         if link is not None:
             return link.flow
-        found = self._finder.last(self._registration_site()) if self._router is not None else None
-        if found is None or self.user_agent is None:
-            return 0
-        return self.user_agent.datagram_flow(found.target.address, found.target.port)
+        return self._router.datagrams_to(self._registration_server(self._router)[1]) if self._router is not None else 0
 
     def close_path(self, why: str) -> None:
         """The far end of the connection is dead; the supervisor connects anew."""
@@ -398,63 +411,32 @@ class ServiceProvider:
         again = "" if note.next_attempt is None else f"; next attempt in {note.next_attempt - self._env.now():.1f}s"
         self.decisions.append(f"{note.what} ({note.rule}){again}")
         logger.info("SP%d: %s", self.number, self.decisions[-1])
-        self._changed()
+        self.on_change()
 
     def on_registered(self, registered: Registered) -> None:
         self.registrations += 1
-        if self._router is not None:
-            self._router.registered_with = registered.target
 
     def on_unregistered(self, why: str) -> None:
         logger.warning("SP%d: no longer registered: %s", self.number, why)
 
-    def on_answer(self) -> None:
-        """A connection that carried an answer counts as good (SPEC C6)."""
-        link = self._registration_link()
-        if link is not None:
-            link.request_succeeded()
-
-    def find_candidates(self) -> None:
-        """Every server that the registration's next hop may be (SPEC B12)."""
-        if self.user_agent is not None:
-            self.user_agent.start_task(self._find_candidates())
-
-    async def _find_candidates(self) -> None:
-        assert self.registrant is not None
-        machine = self.registrant.machine
-        try:
-            found = await self._finder.find(self._registration_site())
-        except LocateError as error:
-            self.registrant.tell(machine.on_unreachable, 0, str(error))
-        else:
-            self.registrant.tell(machine.on_candidates, found.located.targets, found.located.ttl)
-
     def use_port(self, port: int) -> None:
-        """Move the UDP socket to another local port, keeping the old one for what is still on its way (SPEC A3)."""
-        user_agent = self.user_agent
-        if user_agent is None:
-            return
-        old = tuple(user_agent.listeners)
-        try:
-            moved = self._env.open_datagrams(user_agent.driver, self._local_host, port, user_agent=user_agent.id)
-        except TransportError as error:
-            logger.info("SP%d: stays on its port: %s", self.number, error)
-            return
-        user_agent.listeners[:0] = [moved]
+        """REGISTER got no answer: another local port (SPEC A3)."""
+        if self._port is not None:
+            self._port.use(self._local_host, port)
 
-        def close_old() -> None:
-            for listener in old:
-                listener.close()
-                if listener in user_agent.listeners:
-                    user_agent.listeners.remove(listener)
-
-        user_agent.engine.start_timer(self._env.now() + OLD_PORT_LIFE, close_old)
+    def _request_ended(self, transaction: ClientTransaction) -> None:
+        """A connection that carried a request to its answer counts as good (SPEC C6)."""
+        if transaction.response is not None:
+            for link in self.links.values():
+                if link.flow == transaction.flow:
+                    link.request_succeeded()
 
     def _registration_link(self) -> Link | None:
-        return self.links.get("outbound") or self.links.get("registrar") or self.links.get("proxy")
+        return self.links[self._registration_server(self._router)[0]] if self.links and self._router else None
 
-    def _service_route(self) -> tuple[str, ...]:
-        return self.registrant.machine.service_route if self.registrant is not None else ()
+    def _own_links(self) -> list[Link]:
+        """The connections that no registration keeps."""
+        return [link for link in self.links.values() if self.registering is None or not self.registering.has(link)]
 
     # requests and calls
 
@@ -468,80 +450,50 @@ class ServiceProvider:
         return self._router.is_own_server(remote_host)
 
     async def _incoming(self, call: IncomingCall) -> None:
-        self._changed()
+        self.on_change()
         try:
-            if self._handler is not None:
-                result = self._handler(call)
-                if inspect.isawaitable(result):
-                    await result
-            else:
-                await self._take(call)
+            await self._answering.take(call)
         finally:
-            self._changed()
-
-    async def _take(self, call: IncomingCall) -> None:
-        """What the configuration says of incoming calls: busy, or answered with its body or an inactive one."""
-        if self._surroundings.answer != "answer":
-            await call.reject(486)
-            return
-        body = self._surroundings.answer_body
-        if not body and call.body:
-            body = make_silent_answer(call.body, self._local_host, self._new_session_id()) or b""
-            if not body:
-                await call.reject(488)
-                return
-        await call.answer(body or make_silent_offer(self._local_host, self._new_session_id()))
-
-    def _new_session_id(self) -> int:
-        self._session_id += 1
-        return self._session_id
+            self.on_change()
 
     # what is seen of it
 
     def _decided(self, decision: Decision) -> None:
         self.decisions.append(decision)
         logger.info("SP%d: %s", self.number, decision)
-        self._changed()
+        self.on_change()
 
-    def _words(self, now: float) -> str:
+    def _words(self) -> str:
         if not self.config.is_configured:
             return NOT_CONFIGURED
         if self._stopped:
             return STOPPED
         if self._unusable:
-            return format_unusable(self._unusable, self._next_start - now)
+            return format_unusable(self._unusable, self._next_start - self._env.now())
         if not self.config.register_enable:
             return NOT_REQUIRED
-        if self.registrant is None:
-            return "Starting"
-        link = self._registration_link()
-        if link is not None and link.next_attempt is not None and not self.registrant.stopped:
-            return link.status()
-        return self.registrant.machine.status(now)
+        return self.registering.report().status if self.registering is not None else "Starting"
 
-    def _retry_in(self, now: float) -> int | None:
-        link = self._registration_link()
+    def _retry_in(self) -> int | None:
+        now = self._env.now()
         if self._unusable:
             return whole_seconds(self._next_start - now)
-        if link is not None and link.next_attempt is not None:
-            return whole_seconds(link.next_attempt - now)
-        machine = self.registrant.machine if self.registrant is not None else None
-        if machine is None or machine.next_attempt is None or machine.is_registered:
-            return None
-        return whole_seconds(machine.next_attempt - now)
+        if self.registering is not None:
+            return self.registering.retry_in()
+        waits = [link.next_attempt for link in self.links.values() if link.next_attempt is not None]
+        return whole_seconds(min(waits) - now) if waits else None
 
-    def _server(self) -> tuple[str, int]:
+    def _server(self, registered_with: str) -> tuple[str, int]:
         """Where the registration lives, or the far end of the connection."""
         link = self._registration_link()
-        if link is not None and link.found is not None:
-            return link.found.target.address, link.found.target.port
-        server = self.registrant.machine.server if self.registrant is not None else ""
-        host, _, port = server.rpartition(":")
+        if link is not None and link.target is not None:
+            return link.target.address, link.target.port
+        host, _, port = registered_with.rpartition(":")
         return (host.strip("[]"), int(port)) if port.isdigit() else ("", 0)
 
-    def _changed(self) -> None:
+    def on_change(self) -> None:
         """Tell the log what is new, and whoever waits for news."""
-        words = without_countdown(self._words(self._env.now()))
+        words = without_countdown(self._words())
         if words != self._logged:
             self._logged = words
             logger.info("SP%d: %s", self.number, self.status)
@@ -549,13 +501,9 @@ class ServiceProvider:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._on_change()
+        self._tell_device()
 
     def _news(self) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = self._env.loop.create_future()
         self._waiters.append(waiter)
         return waiter
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -211,8 +211,9 @@ class SimEnv:
         return _Watch(self._watchers, on_change)
 
     def move(self, address: str) -> None:
-        """Give the host another address: its sockets stay on the old one, which goes dead; watchers hear of it."""
-        self.network.kill(self.address)
+        """Give the host another address: its sockets stay on the old one, which falls silent; watchers hear of it."""
+        self.network.unplug(self.address)
+        self.network.plug(address)
         self.address = address
         for on_change in tuple(self._watchers):
             on_change()

@@ -16,12 +16,32 @@ STOPPED = "Stopped"
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationReport:
+    """What an operator sees of one registration; `candidates` is its fallback list, empty without redundancy."""
+
+    status: str
+    server: str
+    connection: str
+    candidates: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return {
+            "status": self.status,
+            "server": self.server,
+            "connection": self.connection,
+            "candidates": list(self.candidates),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """What an operator sees of one service.
 
     `server` and `port` are where its requests go now ("" and 0 while unknown),
     `expires_in` and `retry_in` whole seconds or None, `connection` the state of
-    its outbound connection ("" on UDP), `decisions` the last reasons, newest last.
+    its outbound connection ("" on UDP), `candidates` the servers of redundancy in
+    order, `secondary` the second registration, `decisions` the last reasons, newest last.
     """
 
     sp: int
@@ -33,6 +53,8 @@ class ServiceStatus:
     retry_in: int | None = None
     calls: int = 0
     connection: str = ""
+    candidates: tuple[str, ...] = ()
+    secondary: RegistrationReport | None = None
     decisions: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -47,6 +69,8 @@ class ServiceStatus:
             "retry_in": self.retry_in,
             "calls": self.calls,
             "connection": self.connection,
+            "candidates": list(self.candidates),
+            "secondary": self.secondary.as_dict() if self.secondary is not None else None,
             "decisions": list(self.decisions),
         }
 

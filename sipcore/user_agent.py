@@ -47,6 +47,7 @@ class UserAgent:
     Replaceable: `next_hop` (where requests go), `authorize` (answers to
     challenges), `local_contact` (the Contact URI of a transport), `accepts`
     (stream connections by remote address), `on_decision` (hears each Decision),
+    `on_ended` (hears of each request that came to its end),
     `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1),
     `tls_context` (what TLS connections from here trust and show; None: the
     host's authorities), `limits` of connections from here, `identity` (the From
@@ -69,6 +70,7 @@ class UserAgent:
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
         self.on_decision: Callable[[Decision], None] | None = None
+        self.on_ended: Callable[[ClientTransaction], None] | None = None
         self.pong: Callable[[int], None] | None = None
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
@@ -376,6 +378,8 @@ class UserAgent:
             self.on_decision(decision)
 
     def ended(self, transaction: ClientTransaction) -> None:
+        if self.on_ended is not None:
+            self.on_ended(transaction)
         self.stack.something_ended()
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

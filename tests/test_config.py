@@ -239,14 +239,9 @@ def test_spec_d3_and_c10_describe_warns_of_tls_without_port_and_without_verifica
     assert lines[3] == "SP2: Service Not Configured: profile B has no ProxyServer"
 
 
-def test_describe_warns_of_what_a_device_does_not_do():
-    text = MINIMAL.replace(
-        "[sp.1]",
-        'ProxyServerTransport = "TCP"\nX_ProxyServerRedundancy = true\nX_SecondaryRegistration = true\n[sp.1]',
-    )
-    said = "\n".join(read(text).describe())
-    assert "X_SecondaryRegistration" in said
-    assert "X_ProxyServerRedundancy works on UDP only" in said
+def test_spec_b12_redundancy_with_a_literal_address_is_told():
+    text = MINIMAL.replace("sip.example.com", "192.0.2.7").replace("[sp.1]", "X_ProxyServerRedundancy = true\n[sp.1]")
+    assert "192.0.2.7 is an address" in "\n".join(read(text).describe())
 
 
 @pytest.mark.parametrize("address", ["2001:db8::1", "[2001:db8::1]"])

@@ -40,9 +40,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hunting",),
     ("user_agent",),
     ("stack",),
-    ("admission", "credentials", "forking", "keeper", "link", "registrant"),
-    ("proxy", "routing"),
-    ("registrar", "service"),
+    ("admission", "answering", "credentials", "forking", "keeper", "link", "registrant"),
+    ("proxy", "registration_path", "routing"),
+    ("contact_port", "registering", "registrar"),
+    ("service",),
     ("device",),
     ("",),  # the public face, sipcore/__init__.py
     ("demo", "bench.*"),

@@ -17,6 +17,7 @@ from sipcore.policy.supervisor import (
     Close,
     Connect,
     ConnectionDown,
+    ConnectionMoved,
     ConnectionSupervisor,
     ConnectionUp,
     Event,
@@ -204,7 +205,7 @@ def test_spec_c5_a_probe_that_wins_takes_over_and_the_old_connection_is_closed()
     machine = supervisor()
     connect(machine)
     old, new = machine.generation, machine.new_generation()
-    assert machine.on_adopted(1.0, new, OTHER) == [Close(old), ConnectionUp(new, OTHER)]
+    assert machine.on_adopted(1.0, new, OTHER) == [ConnectionMoved(new, OTHER, old)]
     assert machine.on_lost(2.0, old, "closed") == []
     assert machine.on_lost(3.0, new, "reset")[0] == ConnectionDown("reset")
 

@@ -6,10 +6,9 @@ order, who is passed over for a while, and whose turn it is to be probed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from sipcore.policy.decisions import format_host_port
+from sipcore.policy.decisions import format_host_port, format_seconds
 from sipcore.policy.failover import DEAD_SECONDS, DeadMarks, Place, place_of
 from sipcore.policy.locate import Target
 
@@ -83,6 +82,10 @@ class Candidates:
             return alive[0]
         return min(untried, key=self._dead.until) if untried and not tried else None
 
+    def alive(self, now: float) -> list[Target]:
+        """Those not passed over: the holder, then the others in order."""
+        return [target for target in self.in_order(now) if not self._dead.is_dead(target, now)]
+
     def in_order(self, now: float) -> list[Target]:
         """All in the order that a request tries them: the holder, then the others; those passed over last (SPEC D8)."""
         first = self.first(now)
@@ -95,12 +98,13 @@ class Candidates:
         return tuple(self._describe(target, now) for target in self.targets)
 
     def _describe(self, target: Target, now: float) -> str:
-        shown = f"{format_host_port(target.address, target.port)} {target.transport}"
+        remarks = []
         if self.held is not None and place_of(self.held) == place_of(target):
-            return f"{shown} (holds the registration)"
+            remarks.append("holds the registration")
         if self._dead.is_dead(target, now):
-            return f"{shown} (passed over for {math.ceil(self._dead.until(target) - now)}s)"
-        return shown
+            remarks.append(f"passed over for {format_seconds(self._dead.until(target) - now)}")
+        shown = f"{format_host_port(target.address, target.port)} {target.transport}"
+        return f"{shown} ({', '.join(remarks)})" if remarks else shown
 
     def better(self) -> list[Target]:
         """Those of strictly higher priority than the holder; A records are all equal (SPEC B12)."""

@@ -5,6 +5,7 @@ This room decides nothing itself and knows no clock: whoever decides says when.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,6 +91,11 @@ def format_host_port(host: str, port: int | None) -> str:
     """Join host and port as a sent-by does: an IPv6 address stands in brackets, no port prints nothing."""
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return shown if port is None else f"{shown}:{port}"
+
+
+def format_seconds(interval: float) -> str:
+    """ "34s": rounded up, never below 0."""
+    return f"{max(0, math.ceil(interval))}s"
 
 
 class DecisionRing:

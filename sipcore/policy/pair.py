@@ -105,9 +105,11 @@ class RegistrationPair:
             return self._promote(now)
         if second is not None and _is_better(second, primary):
             return self._swap(now)
-        if self._wanted and primary.is_registered and second is None and self._candidates_of_secondary():
-            return self._seek_secondary(now)
-        return self._limit_secondary(now)
+        if second is not None or not self._wanted:
+            return self._limit_secondary(now)
+        # The server that is being left may be the new secondary's: first the old binding goes, then the new one comes.
+        may_seek = primary.is_registered and not primary.is_leaving and self._candidates_of_secondary()
+        return self._seek_secondary(now) if may_seek else []
 
     def _promote(self, now: float) -> list[Wanted]:
         """The secondary becomes primary; the failed one takes its binding back, if it can at once, and ends."""

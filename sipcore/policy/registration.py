@@ -7,7 +7,6 @@ name leads and what time it is are told to it; connections are `supervisor`'s.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +16,7 @@ from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.codes import NO_ANSWER, NOT_REACHABLE
 from sipcore.policy.contact import ContactAddress
-from sipcore.policy.decisions import format_host_port
+from sipcore.policy.decisions import format_host_port, format_seconds
 from sipcore.policy.failover import Place, place_of
 from sipcore.policy.locate import Target
 from sipcore.policy.register import (
@@ -553,6 +552,11 @@ class RegistrationMachine:
         return self.bound_until is not None and now < self.bound_until
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether a binding is being taken back at a server that was left (SPEC B12)."""
+        return any(waiting.purpose == "remove" for waiting in self._outstanding.values())
+
+    @property
     def is_registered(self) -> bool:
         return self.state is State.REGISTERED
 
@@ -562,20 +566,16 @@ class RegistrationMachine:
         if self.state in (State.LEAVING, State.STOPPING, State.STOPPED):
             return _WORDS[self.state]
         if self.bound_until is not None and self.is_bound(now) and self._failure is None:
-            return f"Registered (server={server}; expire in {_seconds(self.bound_until - now)})"
+            return f"Registered (server={server}; expire in {format_seconds(self.bound_until - now)})"
         if self._failure is None:
             return _WORDS.get(self.state, "Registering")
         failure = f"Register Failed: {self._failure.text} (server={self._failure.server or 'none'}"
         if self.next_attempt is None or self.state not in (State.WAITING, State.ORDERED):
             return f"{failure}; trying)"
-        return f"{failure}; retry in {_seconds(self.next_attempt - now)})"
+        return f"{failure}; retry in {format_seconds(self.next_attempt - now)})"
 
     def _timer_name(self) -> str:
         return _TIMERS.get(self.state, RETRY)
-
-
-def _seconds(interval: float) -> str:
-    return f"{max(0, math.ceil(interval))}s"
 
 
 _WORDS = {

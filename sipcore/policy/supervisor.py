@@ -76,6 +76,18 @@ class ConnectionUp:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionMoved:
+    """The connection of this generation carries everything from now on, in place of `left` (SPEC C5).
+
+    `left` is to be closed as soon as the binding over it is taken back (SPEC B12).
+    """
+
+    generation: int
+    target: Target
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionDown:
     """There is no connection now; client transactions get a local 503, but an INVITE in Proceeding runs on."""
 
@@ -103,6 +115,7 @@ Action = (
     | Connect
     | Close
     | ConnectionUp
+    | ConnectionMoved
     | ConnectionDown
     | SendWaiting
     | FailWaiting
@@ -126,7 +139,7 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[str, ...]]] = {
     (State.UP, Event.SUCCEEDED): (State.UP, ("reset_back_off",)),
     (State.UP, Event.LOST): (State.BACKING_OFF, ("tell_down", "back_off")),
     (State.UP, Event.RESTART): (State.LOCATING, ("close", "tell_down", "locate")),
-    (State.UP, Event.ADOPT): (State.UP, ("close", "adopt", "tell_up")),
+    (State.UP, Event.ADOPT): (State.UP, ("adopt", "tell_moved")),
     (State.UP, Event.STOP): (State.STOPPED, ("close", "fail_waiting", "cancel_timers")),
     (State.BACKING_OFF, Event.TIMER): (State.LOCATING, ("locate",)),
     (State.BACKING_OFF, Event.RESTART): (State.LOCATING, ("cancel_back_off", "locate")),
@@ -152,6 +165,7 @@ class ConnectionSupervisor:
         self._back_off = BackOff(random)
         self._waiting: OrderedDict[Hashable, float] = OrderedDict()
         self._adopted: tuple[int, Target] | None = None
+        self._left = 0
         self._generations = 0
 
     # What happened
@@ -213,7 +227,7 @@ class ConnectionSupervisor:
         return self._generations
 
     def on_adopted(self, now: float, generation: int, target: Target) -> list[Action]:
-        """A probe won: everything moves over to its connection in one step, the old one is closed (SPEC C5)."""
+        """A probe won: everything moves over to its connection in one step (SPEC C5)."""
         self._adopted = (generation, target)
         return self._fire(Event.ADOPT, now)
 
@@ -272,8 +286,13 @@ class ConnectionSupervisor:
 
     def _adopt(self, _now: float) -> list[Action]:
         assert self._adopted is not None  # ADOPT set it
+        self._left = self.generation
         self.generation, self.target = self._adopted
         return []
+
+    def _tell_moved(self, _now: float) -> list[Action]:
+        assert self.target is not None  # ADOPT set it
+        return [ConnectionMoved(self.generation, self.target, self._left)]
 
     def _tell_up(self, _now: float) -> list[Action]:
         assert self.target is not None  # there is no UP without a target
@@ -330,6 +349,7 @@ _STEPS: dict[str, Callable[[ConnectionSupervisor, float], list[Action]]] = {
     "close": ConnectionSupervisor._close,
     "adopt": ConnectionSupervisor._adopt,
     "tell_up": ConnectionSupervisor._tell_up,
+    "tell_moved": ConnectionSupervisor._tell_moved,
     "tell_down": ConnectionSupervisor._tell_down,
     "back_off": ConnectionSupervisor._back_off_once,
     "reset_back_off": ConnectionSupervisor._reset_back_off,
