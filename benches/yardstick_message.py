@@ -103,7 +103,8 @@ def build_index_bench(bench_h: Path, folder: str) -> Path:
         "static int index_one(const char *octets, size_t size)\n{\n"
         '    size_t start;\n    memset(&index_of, 0, sizeof index_of);\n    if (getenv("WHOLE_SCAN"))\n'
         "        return sip_scan(octets, size, &sip_default_limits, lines, 64, &index_of) != 0;\n"
-        "    return !fast_lines()(octets, size, &start, &sip_default_limits, lines, 64, &index_of);\n}\n"
+        "    return !best_instruction_set()->lines(octets, size, &start, &sip_default_limits, lines, 64,\n"
+        "                                          &index_of);\n}\n"
         'int main(int count, char **files)\n{\n    struct bench_ops ops = {"index", index_one, 0, 0, 0};\n'
         "    return bench_main(&ops, count, files);\n}\n"
     )

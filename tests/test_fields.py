@@ -162,3 +162,9 @@ def test_values_are_immutable_and_can_be_pickled(value):
         value.anything = 1
     with pytest.raises(UsageError):
         value.__init__(*value.__reduce__()[1])
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "x", "00000"])
+def test_a_broken_rport_is_none_and_asks_for_nothing(value: str) -> None:
+    """RFC 3581 section 3: only the parameter without a value asks."""
+    assert Via(f"SIP/2.0/UDP a.b;rport={value}").rport is None

@@ -133,6 +133,9 @@ static inline int is_word(const char *text, size_t size, const char *name, size_
 #define BEGINS(p_, end_, literal_) \
     ((size_t)((end_) - (p_)) >= sizeof(literal_) - 1 && !memcmp(p_, literal_, sizeof(literal_) - 1))
 
-#define IS_WORD(text_, size_, literal_) is_word(text_, size_, literal_, sizeof(literal_) - 1)
+/* Whether text is the lower-case literal, in any case; nearly always it is written so. */
+#define IS_WORD(text_, size_, literal_)                                                       \
+    ((size_) == sizeof(literal_) - 1 && (!memcmp(text_, literal_, sizeof(literal_) - 1) ||    \
+                                         is_word(text_, size_, literal_, sizeof(literal_) - 1)))
 
 #endif

@@ -2,14 +2,18 @@
  *
  * masks_of_64(p, &cr, &lf): bit i says that p[i] is CR, or LF.
  * mask_of_16(p, c): bit i says that p[i] is c.
+ * skip(p, set): the first octet from p on that is not in a set of sets.h.
  *
- * Each reads its whole 64 or 16 octets.
+ * Each reads its whole 64 or 16 octets, skip those of the last 16 that it looked at.
  */
 #ifndef SIPCORE_SIMD_H
 #define SIPCORE_SIMD_H
 
 #include <stdint.h>
 #include <string.h>
+
+#include "chars.h"
+#include "sets.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -72,6 +76,25 @@ AVX2 ALWAYS_INLINE void avx2_masks_of_64(const char *p, uint64_t *cr, uint64_t *
           (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(b, wanted)) << 32;
 }
 
+/* An octet is in a set if the bit of its upper half (`halves`) is in the set's row for its lower half; an octet of more
+ * than 127 has no row. */
+AVX2 ALWAYS_INLINE const char *avx2_skip(const char *p, enum octet_set set)
+{
+    const __m128i row = _mm_loadu_si128((const __m128i *)(const void *)set_rows[set]);
+    const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)set_halves);
+    __m128i octets, upper, found;
+    unsigned outside;
+
+    for (;; p += 16) {
+        octets = _mm_loadu_si128((const __m128i *)(const void *)p);
+        upper = _mm_and_si128(_mm_srli_epi16(octets, 4), _mm_set1_epi8(15));
+        found = _mm_and_si128(_mm_shuffle_epi8(row, octets), _mm_shuffle_epi8(halves, upper));
+        outside = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(found, _mm_setzero_si128()));
+        if (outside)
+            return p + __builtin_ctz(outside);
+    }
+}
+
 #endif
 
 #if defined(SIP_HAS_NEON)
@@ -102,6 +125,22 @@ ALWAYS_INLINE uint32_t neon_mask_of_16(const char *p, char wanted)
     uint8x16_t found = vandq_u8(vceqq_u8(vld1q_u8((const uint8_t *)p), vdupq_n_u8((uint8_t)wanted)), bits);
 
     return (uint32_t)vaddv_u8(vget_low_u8(found)) | (uint32_t)vaddv_u8(vget_high_u8(found)) << 8;
+}
+
+ALWAYS_INLINE const char *neon_skip(const char *p, enum octet_set set)
+{
+    const uint8x16_t row = vld1q_u8(set_rows[set]), halves = vld1q_u8(set_halves);
+    uint8x16_t octets, found;
+    uint64_t outside;
+
+    for (;; p += 16) {
+        octets = vld1q_u8((const uint8_t *)p);
+        found = vandq_u8(vqtbl1q_u8(row, vandq_u8(octets, vdupq_n_u8(15))),
+                         vqtbl1q_u8(halves, vshrq_n_u8(octets, 4)));
+        outside = vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(vceqzq_u8(found)), 4)), 0);
+        if (outside)
+            return p + __builtin_ctzll(outside) / 4;
+    }
 }
 
 #endif
@@ -143,6 +182,13 @@ ALWAYS_INLINE void portable_masks_of_64(const char *p, uint64_t *cr, uint64_t *l
 ALWAYS_INLINE uint32_t portable_mask_of_16(const char *p, char wanted)
 {
     return (uint32_t)(word_mask(p, wanted) | word_mask(p + 8, wanted) << 8);
+}
+
+ALWAYS_INLINE const char *portable_skip(const char *p, enum octet_set set)
+{
+    while (set_rows[set][*p & 15] >> ((unsigned char)*p >> 4) & 1)
+        p++;
+    return p;
 }
 
 #endif

@@ -30,12 +30,20 @@ int64_t sip_parse_number(const char *text, size_t size, int64_t maximum)
     return number;
 }
 
+/* A port from 1 to 65535, or -1. */
+static inline int32_t parse_port(const char *text, size_t size)
+{
+    int64_t port = sip_parse_number(text, size, 65535);
+
+    return port > 0 ? (int32_t)port : -1;
+}
+
 static const char *skip_port(const char *p, const char *end, int32_t *port)
 {
     const char *from = p;
 
     p = skip_class(p, end, CHAR_DIGIT);
-    *port = (int32_t)sip_parse_number(from, (size_t)(p - from), 65535);
+    *port = parse_port(from, (size_t)(p - from));
     return *port > 0 ? p : NULL;
 }
 

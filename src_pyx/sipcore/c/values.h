@@ -319,9 +319,7 @@ static void note_via_parameter(const char *text, const sip_parameter *parameter,
     case 5:
         if (via->rport < 0 && IS_WORD(name, 5, "rport")) {
             via->rport_at = (uint16_t)(parameter->name.at + 5);
-            via->rport = 0;
-            if (parameter->has_value)
-                via->rport = (int32_t)sip_parse_number(value, parameter->value.size, 65535);
+            via->rport = parameter->has_value ? parse_port(value, parameter->value.size) : 0;
         }
         break;
     default:
