@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from sipcore.outgoing import Challenged, ClientTransaction, Hop, OutgoingRequest
     from sipcore.proxy import Proxy
     from sipcore.registrar import Registrar
+    from sipcore.serving import serve
     from sipcore.stack import Stack, UserAgent
+    from sipcore.workers import Workers
 
 __version__ = "0.1.0"
 
@@ -70,10 +72,12 @@ __all__ = [
     "Uri",
     "UsageError",
     "UserAgent",
+    "Workers",
     "build_request",
     "build_response",
     "parse",
     "run",
+    "serve",
 ]
 
 _ROOMS = {
@@ -87,7 +91,9 @@ _ROOMS = {
     "sipcore.outgoing": ("Challenged", "ClientTransaction", "Hop", "OutgoingRequest"),
     "sipcore.proxy": ("Proxy",),
     "sipcore.registrar": ("Registrar",),
+    "sipcore.serving": ("serve",),
     "sipcore.stack": ("Stack", "UserAgent"),
+    "sipcore.workers": ("Workers",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

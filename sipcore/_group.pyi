@@ -28,12 +28,20 @@ class Group:
         Names made from now on hold the number.  `post(worker, letter)` sends a
         letter, to be given to `Engine.receive_letters` there; False: not taken.
         """
-    def know(self, workers: Sequence[int], *, predecessors: Sequence[int] = (), by_call: bool = False) -> None:
+    def know(
+        self,
+        workers: Sequence[int],
+        *,
+        predecessors: Sequence[int] = (),
+        asked_first: bool = False,
+        by_call: bool = False,
+    ) -> None:
         """Who shares the addresses, this worker included; together at most 27.
 
-        `predecessors` read the same sockets before: a request that names nobody
-        and is not known here is shown to them first.  `by_call`: what names
-        nobody falls to the worker of its Call-ID, instead of staying here.
+        `predecessors` read the same sockets before and end what they have begun;
+        `asked_first`: a request that names nobody and is not known here is shown
+        to them first.  `by_call`: what names nobody falls to the worker of its
+        Call-ID, instead of staying here.
         """
     def forget(self, worker: int) -> list[int]:
         """The flows that stand for connections of a worker that is gone; they are to be removed."""

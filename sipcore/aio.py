@@ -15,19 +15,20 @@ import random
 import socket as socket_module
 import ssl as ssl_module
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
+from sipcore.handover import SCHEME, open_socket, take_inherited, unavailable
 from sipcore.interfaces import host_urn, interface_addresses
 from sipcore.streams import OnLost, StreamConnection, StreamTable
+from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.aio")
 
 T = TypeVar("T")
-SOCKET_BUFFER = 4 * 1024 * 1024  # octets asked for; the kernel gives what it allows
 BACKLOG = 1_024
 HIGH_WATER = 16_384  # octets waiting in a stream above which it counts as stalled
 # linux/rtnetlink.h
@@ -54,7 +55,8 @@ class AsyncioEnv:
     """This host (see `env.Env`).
 
     `resolver` answers DNS questions; without it `name_servers`, (address, port)
-    each, are asked, or those of the host's own configuration.
+    each, are asked, or those of the host's own configuration.  `workers`: this
+    process is one of several, which share the ports that are listened to.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class AsyncioEnv:
         resolver: Resolver | None = None,
         name_servers: Sequence[tuple[str, int]] = (),
         loop: asyncio.AbstractEventLoop | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.loop = loop or asyncio.get_running_loop()
         self.random: random.Random = random.SystemRandom()
@@ -71,6 +74,7 @@ class AsyncioEnv:
         self.arena = ReceiveArena()
         self._resolver = resolver
         self._name_servers = tuple(name_servers)
+        self._workers = workers
 
     @property
     def resolver(self) -> Resolver:
@@ -112,12 +116,14 @@ class AsyncioEnv:
         *,
         user_agent: int,
         advertise: tuple[str, int] | None = None,
+        sock: socket_module.socket | None = None,
     ) -> Listener:
-        sock = _bound(host, port, socket_module.SOCK_DGRAM)
+        sockets = self._sockets(socket_module.SOCK_DGRAM, host, port, sock)
         try:
-            return _DatagramListener(self, driver, sock, user_agent, advertise)
+            return _DatagramListener(self, driver, sockets, user_agent, advertise)
         except BaseException:
-            sock.close()
+            for one in sockets:
+                one.close()
             raise
 
     async def listen(
@@ -132,12 +138,13 @@ class AsyncioEnv:
         ssl: ssl_module.SSLContext | None = None,
         accept: Callable[[str], bool] | None = None,
         limits: StreamLimits | None = None,
+        sock: socket_module.socket | None = None,
     ) -> Listener:
         if (transport == "tls") != (ssl is not None):
             raise TransportError(f"{transport} is listened to {'with' if ssl is None else 'without'} a TLS context")
         bounds = limits or StreamLimits()
-        sock = _bound(host, port, socket_module.SOCK_STREAM)
-        bound_host, bound_port = sock.getsockname()[:2]
+        sockets = self._sockets(socket_module.SOCK_STREAM, host, port, sock)
+        bound_host, bound_port = sockets[0].getsockname()[:2]
         engine = driver.engine
         local = engine.add_local(
             transport,
@@ -155,15 +162,18 @@ class AsyncioEnv:
             return (accept is None or accept(remote_host)) and self.connections.admits(remote_host, bounds)
 
         handshake = bounds.connect_timeout if ssl is not None else None
+
+        def serve(on: socket_module.socket) -> Awaitable[asyncio.Server]:
+            return self.loop.create_server(accepted, sock=on, ssl=ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake)
+
+        listener = _StreamListener(transport, sockets, local, serve, lambda: engine.remove_local(local))
         try:
-            server = await self.loop.create_server(
-                accepted, sock=sock, ssl=ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake
-            )
+            if not self._is_held:
+                await listener.begin()
         except OSError as error:
-            sock.close()
-            engine.remove_local(local)
-            raise _unavailable(bound_host, bound_port, error) from error
-        return _StreamListener(transport, (bound_host, bound_port), local, server, lambda: engine.remove_local(local))
+            listener.close()
+            raise unavailable(bound_host, bound_port, error) from error
+        return listener
 
     async def connect(
         self,
@@ -208,13 +218,32 @@ class AsyncioEnv:
 
     async def _connected(self, host: str, port: int, bind: tuple[str, int]) -> socket_module.socket:
         """A connected socket with the source address asked for, which a listener may hold as well."""
-        sock = _bound(*bind, socket_module.SOCK_STREAM)
+        sock = open_socket(socket_module.SOCK_STREAM, *bind)
         try:
             await self.loop.sock_connect(sock, (host, port))
         except BaseException:
             sock.close()
             raise
         return sock
+
+    def _sockets(
+        self, kind: int, host: str, port: int, sock: socket_module.socket | None
+    ) -> list[socket_module.socket]:
+        """What a listener reads: the socket given, this worker's of a shared port, one passed to us, or a new one."""
+        if sock is not None:
+            if sock.type != kind:
+                raise TransportError(f"{sock} is of another kind than the transport wants")
+            sock.setblocking(False)
+            return [sock]
+        if self._workers is not None and (port or host.startswith(SCHEME)):
+            return self._workers.sockets(kind, host, port)
+        if host.startswith(SCHEME):
+            return [take_inherited(host.removeprefix(SCHEME), kind)]
+        return [open_socket(kind, host, port)]
+
+    @property
+    def _is_held(self) -> bool:
+        return self._workers is not None and self._workers.is_held
 
     def _advertised(self, host: str, port: int) -> tuple[str, int] | None:
         """What to say in Via for a wildcard address: the source address of the way out, or the loopback address."""
@@ -235,16 +264,17 @@ class _DatagramListener:
         self,
         env: AsyncioEnv,
         driver: Driver,
-        sock: socket_module.socket,
+        sockets: Sequence[socket_module.socket],
         user_agent: int,
         advertise: tuple[str, int] | None,
     ) -> None:
         self.transport = "udp"
-        self.host, self.port = sock.getsockname()[:2]
+        self.host, self.port = sockets[0].getsockname()[:2]
         self._loop = env.loop
         self._driver = driver
-        self._socket = sock
-        self._batch = DatagramSocket(sock.fileno(), arena=env.arena)
+        self._sockets = tuple(sockets)
+        self._batches = tuple(DatagramSocket(sock.fileno(), arena=env.arena) for sock in sockets)
+        self._batch = self._batches[0]  # what is sent leaves here
         self.local = driver.engine.add_local(
             "udp",
             self.host,
@@ -256,24 +286,34 @@ class _DatagramListener:
         self._open = True
         self._writing = False
         driver.after_flush.append(self._flushed)
-        self._loop.add_reader(sock.fileno(), self._readable)
+        if not env._is_held:
+            self.resume()
+
+    def pause(self) -> None:
+        for batch in self._batches:
+            self._loop.remove_reader(batch.fileno())
+
+    def resume(self) -> None:
+        for batch in self._batches:
+            self._loop.add_reader(batch.fileno(), self._readable, batch)
 
     def close(self) -> None:
         if not self._open:
             return
         self._open = False
-        self._loop.remove_reader(self._socket.fileno())
+        self.pause()
         if self._writing:
-            self._loop.remove_writer(self._socket.fileno())
+            self._loop.remove_writer(self._batch.fileno())
         self._driver.after_flush.remove(self._flushed)
         self._driver.engine.remove_local(self.local)
-        self._batch.detach()
-        self._socket.close()
+        for batch, sock in zip(self._batches, self._sockets, strict=True):
+            batch.detach()
+            sock.close()
 
-    def _readable(self) -> None:
+    def _readable(self, batch: DatagramSocket) -> None:
         driver = self._driver
         try:
-            driver.engine.receive_batch(self._batch, self.local, driver.now())
+            driver.engine.receive_batch(batch, self.local, driver.now())
         finally:
             driver.after_batch()
 
@@ -281,36 +321,57 @@ class _DatagramListener:
         """What the kernel did not take waits in the socket's bounded queue until it is writable."""
         if self._batch.blocked and not self._writing:
             self._writing = True
-            self._loop.add_writer(self._socket.fileno(), self._writable)
+            self._loop.add_writer(self._batch.fileno(), self._writable)
 
     def _writable(self) -> None:
         self._batch.flush()
         if not self._batch.blocked:
             self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
+            self._loop.remove_writer(self._batch.fileno())
 
 
 class _StreamListener:
-    """A listening stream socket; accepted connections outlive it."""
+    """A listening stream address; accepted connections outlive it."""
 
     def __init__(
         self,
         transport: str,
-        address: tuple[str, int],
+        sockets: Sequence[socket_module.socket],
         local: int,
-        server: asyncio.Server,
+        serve: Callable[[socket_module.socket], Awaitable[asyncio.Server]],
         at_close: Callable[[], object],
     ) -> None:
         self.transport = transport
-        self.host, self.port = address
+        self.host, self.port = sockets[0].getsockname()[:2]
         self.local = local
-        self._server = server
+        self._sockets = tuple(sockets)
+        self._serve = serve
         self._at_close: Callable[[], object] | None = at_close
+        self._servers: list[asyncio.Server] = []
+        self._beginning: asyncio.Future[None] | None = None
+
+    async def begin(self) -> None:
+        """Accept connections; OSError when the address is not to be had."""
+        for sock in self._sockets:
+            self._servers.append(await self._serve(sock.dup()))
+
+    def pause(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+
+    def resume(self) -> None:
+        if not self._servers:
+            self._beginning = asyncio.ensure_future(self.begin())
 
     def close(self) -> None:
         if self._at_close is not None:
             at_close, self._at_close = self._at_close, None
-            self._server.close()
+            self.pause()
+            for sock in self._sockets:
+                sock.close()
             at_close()
 
 
@@ -425,29 +486,6 @@ class _AddressWatch:
 
 def _family(host: str) -> int:
     return socket_module.AF_INET6 if ":" in host else socket_module.AF_INET
-
-
-def _bound(host: str, port: int, kind: int) -> socket_module.socket:
-    """A non-blocking socket bound to a local address; TransportError when it is not to be had."""
-    sock = socket_module.socket(_family(host), kind | socket_module.SOCK_CLOEXEC)
-    try:
-        sock.setblocking(False)
-        if sock.family == socket_module.AF_INET6:
-            sock.setsockopt(socket_module.IPPROTO_IPV6, socket_module.IPV6_V6ONLY, 1)
-        if kind == socket_module.SOCK_STREAM:
-            sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_REUSEADDR, 1)
-        else:
-            for option in (socket_module.SO_RCVBUF, socket_module.SO_SNDBUF):
-                sock.setsockopt(socket_module.SOL_SOCKET, option, SOCKET_BUFFER)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise _unavailable(host, port, error) from error
-    return sock
-
-
-def _unavailable(host: str, port: int, error: OSError) -> TransportError:
-    return TransportError(f"{host}:{port} is not to be had: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl as ssl_module
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -83,6 +84,14 @@ class Listener(Protocol):
         """The engine's handle of this local address."""
         ...
 
+    def pause(self) -> None:
+        """Take nothing in for now; what was taken in goes on, and answers still leave from here."""
+        ...
+
+    def resume(self) -> None:
+        """Take in again what comes, and what came meanwhile."""
+        ...
+
     def close(self) -> None:
         """Stop receiving and free the address.  Closing twice is harmless; accepted connections stay."""
         ...
@@ -143,8 +152,12 @@ class Env(Protocol):
         *,
         user_agent: int,
         advertise: tuple[str, int] | None = None,
+        sock: socket.socket | None = None,
     ) -> Listener:
-        """Bind a datagram socket and register it with the engine.  TransportError when the address is not to be had."""
+        """Bind a datagram socket, or take `sock`, and register it with the engine.
+
+        TransportError when the address is not to be had.
+        """
         ...
 
     async def listen(
@@ -159,6 +172,7 @@ class Env(Protocol):
         ssl: ssl_module.SSLContext | None = None,
         accept: Callable[[str], bool] | None = None,
         limits: StreamLimits | None = None,
+        sock: socket.socket | None = None,
     ) -> Listener:
         """Listen on a stream transport.  `accept(remote_host)` false: the connection is closed at once (SPEC A2)."""
         ...

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,7 +53,8 @@ class Refused(SipError):
         self.headers = tuple(headers)
 
 
-ChooseTargets = Callable[[Request], Sequence[Target] | None]
+Targets = Sequence[Target] | None
+ChooseTargets = Callable[[Request], Targets | Awaitable[Targets]]
 Challenge = Callable[[Request], Sequence[Header] | None]
 
 
@@ -66,11 +67,19 @@ class _Plan:
     client_flow: int
 
 
+class Elsewhere(SipError):
+    """The client's connection is held by another worker, which forwards the request."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__(f"worker {worker} holds the connection")
+        self.worker = worker
+
+
 class Proxy:
     """Forwards what its user agent receives.
 
     `targets(request)` names where an out-of-dialog request for one of our own
-    domains goes (None: by its Request-URI; empty: 480).  `challenge(request)`
+    domains goes (None: by its Request-URI; empty: 480), at once or awaited.  `challenge(request)`
     gives Proxy-Authenticate headers to demand credentials with, or None.
     `path`: add a Path to REGISTER, so that calls find the client's connection.
     """
@@ -87,7 +96,8 @@ class Proxy:
         self.targets = targets
         self.challenge = challenge
         self.path = path
-        self._key = user_agent.env.key()
+        self.workers = user_agent.stack.workers
+        self._key = user_agent.stack.key("proxy")
         self._contexts: dict[int, ResponseContext] = {}
         user_agent.on("*", self.handle)
         user_agent.on("CANCEL", self._on_cancel)
@@ -103,7 +113,13 @@ class Proxy:
             return
         try:
             self._check(request)
-            self._forward(request, self._plan(request))
+            plan = self._plan(request)
+            if isinstance(plan, _Plan):
+                self._forward(request, plan)
+            else:
+                self.user_agent.start_task(self._forward_later(request, plan))
+        except Elsewhere as elsewhere:
+            self._hand_over(request, elsewhere.worker)
         except Refused as refused:
             request.reply(refused.status_code, headers=list(refused.headers))
         except ParseError as error:
@@ -145,7 +161,7 @@ class Proxy:
 
     # where it goes (RFC 3261 sections 16.4 and 16.5)
 
-    def _plan(self, request: Request) -> _Plan:
+    def _plan(self, request: Request) -> _Plan | Awaitable[_Plan]:
         own = self._own_routes(request)
         flow = self._token_flow(own)
         routes = request.get_all("Route")[len(own) :]
@@ -155,11 +171,16 @@ class Proxy:
         if routes or own:
             return _Plan((Target(uri),), len(own), request.flow)
         chosen = self.targets(request) if self.targets is not None else None
-        if chosen is None:
-            chosen = (Target(uri),)
-        if not chosen:
-            raise Refused(480)
-        return _Plan(tuple(chosen[:MAX_TARGETS]), 0, request.flow)
+        if isinstance(chosen, Awaitable):
+            return self._plan_later(request, chosen)
+        return _plan_of(request, chosen)
+
+    async def _plan_later(self, request: Request, chosen: Awaitable[Targets]) -> _Plan:
+        try:
+            return _plan_of(request, await chosen)
+        except TransportError as error:
+            logger.warning("nobody knows where %s is: %s", request.request_uri, error)
+            raise Refused(500, headers=[("Retry-After", "5")]) from error
 
     def _own_routes(self, request: Request) -> list[Uri]:
         """The Route values at the top that name this proxy; two where it changed the transport (RFC 5658)."""
@@ -181,7 +202,10 @@ class Proxy:
         for uri in own:
             number, _, proof = (uri.user or "").partition("-")
             if proof and hmac.compare_digest(proof, self._proof(number)):
-                flow = int(number, 16)
+                text, _, worker = number.partition(".")
+                if self.workers is not None and worker and int(worker, 16) != self.workers.number:
+                    raise Elsewhere(int(worker, 16))
+                flow = int(text, 16)
                 if not self._is_alive(flow):
                     raise Refused(430)
                 return flow
@@ -195,14 +219,37 @@ class Proxy:
         return True
 
     def _token(self, flow: int) -> str:
-        number = f"{flow:x}"
+        number = f"{flow:x}" if self.workers is None else f"{flow:x}.{self.workers.number:x}"
         return f"{number}-{self._proof(number)}"
 
     # sending it (RFC 3261 section 16.6)
 
+    def _hand_over(self, request: Request, worker: int) -> None:
+        if (self.workers is None or not self.workers.hand_over(request, worker)) and request.method != "ACK":
+            request.reply(430)
+
+    def _context(self, request: Request) -> ResponseContext:
+        context = self._contexts[request.transaction] = ResponseContext(self.user_agent, request, self._ended)
+        return context
+
+    async def _forward_later(self, request: Request, planning: Awaitable[_Plan]) -> None:
+        """Forward a request when its targets are known, unless it was cancelled meanwhile."""
+        context = self._context(request)
+        try:
+            plan = await planning
+        except Refused as refused:
+            self._ended(context)
+            if not context.ended:
+                request.reply(refused.status_code, headers=list(refused.headers))
+            return
+        if not context.ended:
+            self._send_branches(context, plan)
+
     def _forward(self, request: Request, plan: _Plan) -> None:
-        context = ResponseContext(self.user_agent, request, self._ended)
-        self._contexts[request.transaction] = context
+        self._send_branches(self._context(request), plan)
+
+    def _send_branches(self, context: ResponseContext, plan: _Plan) -> None:
+        request = context.request
         context.expect(len(plan.targets))
         for target in plan.targets:
             self._to_hop(request, plan, target, partial(self._begin, context, plan, target), context)
@@ -315,9 +362,24 @@ class Proxy:
             if request.max_forwards == 0:
                 return
             plan = self._plan(request)
+        except Elsewhere as elsewhere:
+            self._hand_over(request, elsewhere.worker)
+            return
         except SipError as error:
             logger.debug("an ACK goes nowhere: %s", error)
             return
+        if isinstance(plan, _Plan):
+            self._send_ack(request, plan)
+        else:
+            self.user_agent.start_task(self._forward_ack_later(request, plan))
+
+    async def _forward_ack_later(self, request: Request, planning: Awaitable[_Plan]) -> None:
+        try:
+            self._send_ack(request, await planning)
+        except SipError as error:
+            logger.debug("an ACK goes nowhere: %s", error)
+
+    def _send_ack(self, request: Request, plan: _Plan) -> None:
         target = plan.targets[0]
 
         def send(hop: Hop) -> None:
@@ -325,3 +387,12 @@ class Proxy:
             self.user_agent.engine.send(bytes(copy), hop.flow)
 
         self._to_hop(request, plan, target, send)
+
+
+def _plan_of(request: Request, chosen: Targets) -> _Plan:
+    """What to do with a request for these targets; 480 when there are none."""
+    if chosen is None:
+        chosen = (Target(str(request.request_uri)),)
+    if not chosen:
+        raise Refused(480)
+    return _Plan(tuple(chosen[:MAX_TARGETS]), 0, request.flow)

@@ -7,8 +7,9 @@ that a proxy in front of it asks for.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from sipcore._fields import Address
 from sipcore._message import Request
@@ -26,10 +27,12 @@ from sipcore.location import (
 )
 from sipcore.proxy import Target
 from sipcore.user_agent import UserAgent
+from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.registrar")
 
 SIP_PORT = 5060
+TOPIC = "sipcore.registrar.targets"  # what workers ask one another about
 MAXIMUM_EXPIRES = 2**32 - 1
 SUPPORTED = frozenset({"path", "outbound", "gruu"})
 
@@ -63,11 +66,19 @@ class Registrar:
         self.digest: DigestServer | None = None
         if users is not None:
             self.digest = DigestServer(realm or domains[0], users.get, user_agent.env.key())
+        self.workers = user_agent.stack.workers
+        if self.workers is not None:
+            self.workers.answer(TOPIC, self._answer_targets)
         user_agent.on("REGISTER", self.handle)
 
     def handle(self, request: Request) -> None:
-        """Answer one REGISTER; nothing that a request says raises."""
+        """Answer one REGISTER; nothing that a request says raises.
+
+        Of several workers each address of record has one that keeps its bindings and answers its REGISTERs.
+        """
         try:
+            if self._is_elsewhere(request):
+                return
             headers = self._register(request)
         except RegisterRefused as refused:
             self.refused += 1
@@ -79,15 +90,22 @@ class Registrar:
             self.accepted += 1
             request.reply(200, headers=headers)
 
-    def targets(self, request: Request) -> list[Target] | None:
+    def targets(self, request: Request) -> list[Target] | Awaitable[list[Target]] | None:
         """Where a request for one of our users goes: all its bindings; None for a domain that is not ours.
 
         A binding whose connection has ended is forgotten (RFC 5626 section 6).
+        Bindings that another worker keeps are awaited from there.
         """
         uri = request.request_uri
         if not self.is_ours(uri):
             return None
-        bindings = self.location.bindings(self._address_of_record(uri), self.user_agent.env.now())
+        address_of_record = self._address_of_record(uri)
+        if self.workers is not None and not self.workers.owns(address_of_record):
+            return self._ask_targets(self.workers, address_of_record)
+        return self._own_targets(address_of_record)
+
+    def _own_targets(self, address_of_record: str) -> list[Target]:
+        bindings = self.location.bindings(address_of_record, self.user_agent.env.now())
         for flow in {binding.flow for binding in bindings if binding.flow and not self._is_alive(binding.flow)}:
             self.location.forget_flow(flow)
         return [self._target(binding) for binding in bindings if not binding.flow or self._is_alive(binding.flow)]
@@ -110,6 +128,43 @@ class Registrar:
             host.strip("[]") == listener.host and (uri.port or SIP_PORT) == listener.port
             for listener in self.user_agent.listeners
         )
+
+    # several workers
+
+    def _is_elsewhere(self, request: Request) -> bool:
+        """Whether another worker keeps the address of record; the request is there then.  503 when it cannot be."""
+        if self.workers is None or request.to is None or not self.is_ours(request.to.uri):
+            return False
+        owner = self.workers.owner(self._address_of_record(request.to.uri))
+        if owner == self.workers.number:
+            return False
+        if not self.workers.hand_over(request, owner):
+            raise RegisterRefused(503, headers=[("Retry-After", "5")])
+        return True
+
+    async def _ask_targets(self, workers: Workers, address_of_record: str) -> list[Target]:
+        owner = workers.owner(address_of_record)
+        answer = await workers.ask(owner, TOPIC, address_of_record.encode("utf-8", "surrogateescape"))
+        targets = []
+        for uri, routes, flow, connection in json.loads(answer):
+            ours = workers.borrow(owner, flow, connection) if flow else 0
+            targets.append(Target(uri, tuple(routes), ours))
+        return targets
+
+    def _answer_targets(self, question: bytes, worker: int) -> bytes:
+        assert self.workers is not None
+        found = self._own_targets(question.decode("utf-8", "surrogateescape"))
+        return json.dumps(
+            [
+                (
+                    target.uri,
+                    target.routes,
+                    target.flow,
+                    self.workers.lend(target.flow, worker) if target.flow else None,
+                )
+                for target in found
+            ]
+        ).encode()
 
     # one REGISTER, in the order of RFC 3261 section 10.3
 

@@ -22,6 +22,7 @@ import ssl as ssl_module
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from socket import socket as RealSocket
 from typing import Any, Literal, TypeVar
 
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
@@ -156,7 +157,22 @@ class SimListener:
         self.transport = transport
         self.host, self.port = address
         self.local = local
+        self.paused = False
         self._close: Callable[[], None] | None = close
+        self._waiting: list[Callable[[], None]] = []
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+        waiting, self._waiting = self._waiting, []
+        for take in waiting:
+            take()
+
+    def put_off(self, take: Callable[[], None]) -> None:
+        """Do `take` when the listener is read again."""
+        self._waiting.append(take)
 
     def close(self) -> None:
         if self._close is not None:
@@ -226,12 +242,17 @@ class SimEnv:
         *,
         user_agent: int,
         advertise: tuple[str, int] | None = None,
+        sock: RealSocket | None = None,
     ) -> Listener:
+        _refuse_real(sock)
         address = self._bindable(host), port or self._ephemeral_port()
         socket = SimDatagramSocket(self.network, address)
         local = driver.engine.add_local("udp", *address, user_agent=user_agent, sender=socket, advertise=advertise)
 
         def receive(data: bytes, source: Address) -> None:
+            if listener.paused:
+                listener.put_off(lambda: receive(data, source))
+                return
             engine = driver.engine
             try:
                 engine.receive(data, engine.datagram_flow(local, *source), driver.now())
@@ -242,12 +263,13 @@ class SimEnv:
             socket.close()
             driver.engine.remove_local(local)
 
+        listener = SimListener("udp", address, local, close)
         try:
             socket.bind(receive)
         except TransportError:
             driver.engine.remove_local(local)
             raise
-        return SimListener("udp", address, local, close)
+        return listener
 
     async def listen(
         self,
@@ -261,13 +283,19 @@ class SimEnv:
         ssl: ssl_module.SSLContext | None = None,
         accept: Callable[[str], bool] | None = None,
         limits: StreamLimits | None = None,
+        sock: RealSocket | None = None,
     ) -> Listener:
+        _refuse_real(sock)
         address = self._bindable(host), port or self._ephemeral_port()
         bounds = limits or StreamLimits()
 
         def accepted(stream: SimStream) -> bool:
             remote_host = stream.remote[0]
-            if (accept is not None and not accept(remote_host)) or not self.connections.admits(remote_host, bounds):
+            if (
+                listener.paused
+                or (accept is not None and not accept(remote_host))
+                or not self.connections.admits(remote_host, bounds)
+            ):
                 return False
             self._attach(driver, stream, transport, local=local, limits=bounds, on_lost=None).watch_idle()
             return True
@@ -278,7 +306,8 @@ class SimEnv:
         def close() -> None:
             self.network.unlisten_stream(address)
 
-        return SimListener(transport, address, local, close)
+        listener = SimListener(transport, address, local, close)
+        return listener
 
     async def connect(
         self,
@@ -367,3 +396,8 @@ def run(
     loop.limit(limit)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main(SimNetwork(loop=runner.get_loop(), seed=seed)))
+
+
+def _refuse_real(sock: RealSocket | None) -> None:
+    if sock is not None:
+        raise TransportError("a simulated host reads no real socket")

@@ -14,6 +14,8 @@ handlers become tasks.  Orchestrates; it parses no octets and opens no sockets.
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import ssl as ssl_module
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
@@ -24,6 +26,7 @@ from sipcore.env import Env, Listener, StreamLimits
 from sipcore.errors import UsageError
 from sipcore.outgoing import ClientTransaction
 from sipcore.user_agent import AnyHandler, UserAgent, split_address
+from sipcore.workers import Workers, place_of
 
 if TYPE_CHECKING:
     from sipcore._engine import Engine
@@ -38,21 +41,31 @@ class Stack:
     """One engine on one event loop.  What is asked of the stack itself goes to its default user agent, `ua`.
 
     `env` is the world; the default is the real one on the running event loop.
+    `workers` makes it the stack of one of several processes that share its
+    addresses: `serving.serve` gives each its own; a number says how many there
+    have to be (UsageError where this process is not one of so many).
     """
 
-    def __init__(self, *, env: Env | None = None) -> None:
+    def __init__(self, *, env: Env | None = None, workers: Workers | int = 1) -> None:
+        self.workers = _workers(workers)
         if env is None:
             from sipcore.aio import AsyncioEnv  # noqa: PLC0415 - not needed where an Env is given
 
-            env = AsyncioEnv()
+            env = AsyncioEnv(workers=self.workers)
         self.env = env
         self.driver = LoopDriver(env)
         self.engine: Engine = self.driver.engine
+        if self.workers is not None:
+            self.workers.attach(self.driver)
         self.closed = False
         self.closer: asyncio.Task[Any] | None = None
         self.user_agents: set[UserAgent] = set()
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.ua = self.user_agent()
+
+    def key(self, purpose: str) -> bytes:
+        """16 secret octets: for `purpose` the same in all workers, or new where the stack stands alone."""
+        return self.env.key() if self.workers is None else self.workers.key(purpose)
 
     def user_agent(self, name: str = "", *, is_proxy: bool = False) -> UserAgent:
         """A further user agent, with its own addresses, dialogs and transactions (SPEC A8).
@@ -74,9 +87,12 @@ class Stack:
         ssl: ssl_module.SSLContext | None = None,
         user_agent: UserAgent | None = None,
         limits: StreamLimits | None = None,
+        sock: socket.socket | None = None,
     ) -> Listener:
         """Open a local address (see `UserAgent.listen`)."""
-        return await (user_agent or self.ua).listen(transport, address, advertise=advertise, ssl=ssl, limits=limits)
+        return await (user_agent or self.ua).listen(
+            transport, address, advertise=advertise, ssl=ssl, limits=limits, sock=sock
+        )
 
     @overload
     def on(
@@ -129,6 +145,23 @@ class Stack:
             user_agent.drop()
         self.env.disconnect_all(self.driver)
         self.driver.close()
+        self.something_ended()
+
+    def pause(self) -> None:
+        """Take nothing new in from the network: listening addresses are no longer read, what was begun goes on."""
+        for user_agent in self.user_agents:
+            for listener in user_agent.listeners:
+                listener.pause()
+
+    def resume(self) -> None:
+        """Read the listening addresses (again)."""
+        for user_agent in self.user_agents:
+            for listener in user_agent.listeners:
+                listener.resume()
+
+    async def wait_closed(self) -> None:
+        """Return when the stack is closed."""
+        await self.until(lambda: self.closed, math.inf)
 
     async def __aenter__(self) -> Stack:
         return self
@@ -145,7 +178,7 @@ class Stack:
                 return False
             waiter: asyncio.Future[None] = self.env.loop.create_future()
             self._idle_waiters.append(waiter)
-            await asyncio.wait([waiter], timeout=left)
+            await asyncio.wait([waiter], timeout=left if left < math.inf else None)
         return True
 
     def something_ended(self) -> None:
@@ -153,3 +186,10 @@ class Stack:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _workers(workers: Workers | int) -> Workers | None:
+    """The workers that a stack is one of; None for a stack of its own."""
+    if isinstance(workers, Workers):
+        return workers
+    return None if workers == 1 else Workers(place_of(workers), asyncio.get_running_loop())

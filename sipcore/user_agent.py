@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import socket
 import ssl as ssl_module
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,6 +22,7 @@ from sipcore.connecting import Connector
 from sipcore.dialog import Dialog, DialogKey
 from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
+from sipcore.handover import SCHEME
 from sipcore.hunting import hunt
 from sipcore.nexthop import Rfc3263
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
@@ -106,16 +108,19 @@ class UserAgent:
         advertise: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         limits: StreamLimits | None = None,
+        sock: socket.socket | None = None,
     ) -> Listener:
         """Open a local address, `HOST:PORT` (port 0: any).  `advertise` is what Via and Contact say instead.
 
-        TransportError when the address is not to be had.
+        `fd://NAME` is a socket that this process was started with (systemd
+        socket activation), `sock` one that was bound elsewhere; `address` is
+        then not looked at.  TransportError when the address is not to be had.
         """
         transport = transport.lower()
         host, port = split_address(address)
         told = split_address(advertise) if advertise else None
         if transport == "udp":
-            listener = self.env.open_datagrams(self.driver, host, port, user_agent=self.id, advertise=told)
+            listener = self.env.open_datagrams(self.driver, host, port, user_agent=self.id, advertise=told, sock=sock)
         elif transport in STREAM_TRANSPORTS:
             listener = await self.env.listen(
                 self.driver,
@@ -127,6 +132,7 @@ class UserAgent:
                 ssl=ssl,
                 accept=lambda remote: self.accepts is None or self.accepts(remote),
                 limits=limits,
+                sock=sock,
             )
         else:
             raise UsageError(f"no such transport: {transport!r}")
@@ -576,7 +582,9 @@ def _from_tag(message: Request | Response) -> str:
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """HOST:PORT, [IPv6]:PORT, or HOST alone (port 0)."""
+    """HOST:PORT, [IPv6]:PORT, or HOST alone (port 0); what names a passed socket is a host alone."""
+    if text.startswith(SCHEME):
+        return text, 0
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.startswith("[")):
         host, port = text, "0"

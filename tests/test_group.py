@@ -298,7 +298,7 @@ def test_predecessors_see_what_may_be_theirs_first():
     workers = Workers(3)
     old, new = workers.benches[0], workers.benches[2]
     old.receive(request(branch="z9hG4bKold"))
-    new.engine.workers.know([2], predecessors=[0, 1])
+    new.engine.workers.know([2], predecessors=[0, 1], asked_first=True)
     new.receive(request(branch="z9hG4bKold"))
     new.receive(request(branch="z9hG4bKnew", call_id="call2"))
     workers.deliver()

@@ -117,7 +117,12 @@ def _add_parse(commands: Commands) -> None:
 
 def _add_registrar(commands: Commands) -> None:
     parser = _add_command(commands, "registrar", "a registrar and its proxy, bindings in memory, until Ctrl-C")
-    parser.add_argument("--listen", default="127.0.0.1:5060", metavar="HOST:PORT", help="UDP and TCP (127.0.0.1:5060)")
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:5060",
+        metavar="HOST:PORT",
+        help="UDP and TCP (127.0.0.1:5060); fd://NAME: sockets that systemd passed under this name",
+    )
     parser.add_argument(
         "--domain",
         dest="domains",
@@ -137,6 +142,20 @@ def _add_registrar(commands: Commands) -> None:
     parser.add_argument("--minimum-expires", type=_count, default=60, metavar="SECONDS", help="shortest life (60)")
     parser.add_argument(
         "--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop by itself after this time"
+    )
+
+    parser.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes, or auto: one a processor")
+    parser.add_argument(
+        "--spread",
+        choices=("address", "call"),
+        default="address",
+        help="new requests go to a worker by their sender's address (default) or by their Call-ID",
+    )
+    parser.add_argument(
+        "--handover",
+        default="",
+        metavar="PATH",
+        help="take the ports of the registrar that was started with the same Unix socket, which then ends",
     )
 
 
@@ -163,6 +182,10 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1000000")
     return int(text)
+
+
+def _workers(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
 
 
 def _port(text: str) -> int:

@@ -1,34 +1,62 @@
 """`sipcore registrar`: the embedded registrar with a proxy in front of it, until Ctrl-C; for a lab or a small site.
 
-Calls between its users go to the contacts that they registered.
+Calls between its users go to the contacts that they registered.  With several
+workers each keeps the bindings of its share of the addresses of record.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import logging
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from sipcore import aio
 from sipcore.cli.output import BAD_INPUT, DONE, print_lines, print_object, say, say_error
+from sipcore.env import Listener
+from sipcore.errors import TransportError
+from sipcore.handover import SCHEME
 from sipcore.location import Limits
 from sipcore.proxy import Proxy
 from sipcore.registrar import Registrar
+from sipcore.serving import serve as serve_workers
 from sipcore.stack import Stack
+from sipcore.user_agent import UserAgent
+
+logger = logging.getLogger("sipcore.registrar")
 
 TICK = 0.5  # seconds between two looks at the bindings
+GRACE = 1.0  # seconds that running transactions get at the end
 
 
 def command(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C, SIGTERM or `--for`; 2 for a user without a readable password."""
     try:
-        users = dict(read_user(text) for text in options.users)
+        users = read_users(options.users)
     except ValueError as error:
         say_error(f"--user: {error}", as_json=options.json)
         return BAD_INPUT
-    return aio.run(serve(options, users))
+    if options.workers == 1 and not options.handover:
+        return aio.run(serve(options, users))
+    return serve_workers(
+        lambda stack: serve_as_worker(stack, options, users),
+        workers=options.workers,
+        spread=options.spread,
+        grace=GRACE,
+        handover=options.handover,
+        seconds=options.seconds,
+        on_report=print_object if options.json else None,
+    )
+
+
+def read_users(texts: list[str]) -> dict[str, str]:
+    """Names and passwords of all `--user`; ValueError says which one cannot be read."""
+    return dict(read_user(text) for text in texts)
 
 
 def read_user(text: str) -> tuple[str, str]:
@@ -49,37 +77,95 @@ def read_user(text: str) -> tuple[str, str]:
     return name, secret
 
 
-async def serve(options: argparse.Namespace, users: dict[str, str]) -> int:
+async def start(stack: Stack, options: argparse.Namespace, users: dict[str, str]) -> tuple[Registrar, Listener]:
     """Registrar and proxy on one address, UDP and TCP."""
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    stack = Stack(env=aio.AsyncioEnv())
     agent = stack.user_agent("registrar", is_proxy=True)
-    listeners = [await agent.listen(transport, options.listen) for transport in ("tcp", "udp")]
+    listeners = await listen(agent, options.listen)
     registrar = Registrar(
         agent, domains=options.domains, users=users or None, limits=Limits(minimum_expires=options.minimum_expires)
     )
     Proxy(agent, targets=registrar.targets, challenge=registrar.challenge)
-    where = f"{listeners[0].host}:{listeners[0].port}"
-    say(f"sipcore: registrar of {', '.join(options.domains)} on {where}, UDP and TCP; Ctrl-C stops")
-    last: dict[str, list[str]] = {}
-    end = None if options.seconds is None else loop.time() + options.seconds
-    while not stopping.is_set() and (end is None or loop.time() < end):
-        last = show_changes(last, bindings(registrar), quiet=options.json)
-        await _pause(stopping)
+    return registrar, listeners[0]
+
+
+async def listen(agent: UserAgent, address: str) -> list[Listener]:
+    """Both transports; of sockets that were passed to this process those that there are."""
+    listeners = []
+    refusal = TransportError(f"nothing is there to listen on: {address}")
+    for transport in ("tcp", "udp"):
+        try:
+            listeners.append(await agent.listen(transport, address))
+        except TransportError as error:
+            if not address.startswith(SCHEME):
+                raise
+            refusal = error
+    if not listeners:
+        raise refusal
+    return listeners
+
+
+def announce(options: argparse.Namespace, listener: Listener, more: str = "") -> None:
+    """Say what is served, and where."""
+    where = f"{listener.host}:{listener.port}"
+    say(f"sipcore: registrar of {', '.join(options.domains)} on {where}, UDP and TCP{more}; Ctrl-C stops")
+
+
+async def serve(options: argparse.Namespace, users: dict[str, str]) -> int:
+    """One process, until it is told to end."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: read_users_again(options, users))
+    stack = Stack(env=aio.AsyncioEnv())
+    registrar, listener = await start(stack, options, users)
+    announce(options, listener)
+    watching = asyncio.create_task(show_bindings(registrar, quiet=options.json))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), options.seconds)
+    watching.cancel()
     if options.json:
-        print_object({"bindings": bindings(registrar), "accepted": registrar.accepted, "refused": registrar.refused})
-    await stack.close(timeout=1.0)
+        print_object(report(registrar))
+    await stack.close(timeout=GRACE)
     return DONE
 
 
-async def _pause(stopping: asyncio.Event) -> None:
+async def serve_as_worker(stack: Stack, options: argparse.Namespace, users: dict[str, str]) -> AsyncIterator[None]:
+    """One of several processes (see `serving.serve`)."""
+    workers = stack.workers
+    assert workers is not None
+    registrar, listener = await start(stack, options, users)
+    workers.report = lambda: report(registrar)
+    workers.on_reload(lambda: read_users_again(options, users))
+    if workers.is_first:
+        announce(options, listener, f", {workers.count} workers")
+    watching = asyncio.create_task(show_bindings(registrar, quiet=options.json))
+    yield
+    watching.cancel()
+
+
+def read_users_again(options: argparse.Namespace, users: dict[str, str]) -> None:
+    """Take passwords from their files anew; when one cannot be read all stay as they are."""
     try:
-        await asyncio.wait_for(stopping.wait(), TICK)
-    except TimeoutError:
+        new = read_users(options.users)
+    except ValueError as error:
+        logger.error("the passwords stay as they were: %s", error)
         return
+    users.clear()
+    users.update(new)
+
+
+def report(registrar: Registrar) -> dict[str, Any]:
+    """What stands in the JSON at the end."""
+    return {"bindings": bindings(registrar), "accepted": registrar.accepted, "refused": registrar.refused}
+
+
+async def show_bindings(registrar: Registrar, *, quiet: bool) -> None:
+    """Print who comes, moves and goes, for ever."""
+    last: dict[str, list[str]] = {}
+    while True:
+        last = show_changes(last, bindings(registrar), quiet=quiet)
+        await asyncio.sleep(TICK)
 
 
 def bindings(registrar: Registrar) -> dict[str, list[str]]:

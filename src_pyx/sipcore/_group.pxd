@@ -38,11 +38,12 @@ cdef class Group:
     cdef Server server
     cdef object post                     # post(worker, letter) -> whether it was taken; None: we are alone
     cdef bint is_reading                 # the message at hand came in a letter
+    cdef bint asked_first                # predecessors are asked about every request that names nobody
     cdef bint by_call                    # requests outside of dialogs go to the worker that their Call-ID names
     cdef sip_key spread_key
     cdef tuple workers                   # those that share the addresses
-    cdef tuple others                    # those of them that may know a CANCEL's INVITE
-    cdef tuple predecessors              # those that may know any request, because they read the sockets before us
+    cdef tuple others                    # these and predecessors, but us: who may know a CANCEL's INVITE
+    cdef tuple predecessors              # those that read the sockets before us
     cdef dict stand_ins                  # (worker, its flow) -> our flow that stands for it
     cdef dict origins                    # our flow -> (worker, its flow)
     cdef dict readers                    # our flow -> the workers that have a flow which stands for it

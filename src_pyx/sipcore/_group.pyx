@@ -98,13 +98,13 @@ cdef class Group:
         self.core.connections.serial = self.core.name_key.k0 >> 44 << 16     # no flow of a former worker of this number
         self.post = post
 
-    def know(self, workers, *, predecessors=(), bint by_call=False):
+    def know(self, workers, *, predecessors=(), bint asked_first=False, bint by_call=False):
         if len(workers) + len(predecessors) >= LETTER_STEPS:
             raise UsageError(f"at most {LETTER_STEPS - 1} workers share an address")
         self.workers = tuple(workers)
         self.predecessors = tuple(predecessors)
         self.others = tuple(one for one in self.predecessors + self.workers if one != self.core.worker)
-        self.by_call = by_call
+        self.asked_first, self.by_call = asked_first, by_call
 
     def forget(self, int worker):
         """Flows of connections that `worker` held: they have ended with it."""
@@ -154,7 +154,7 @@ cdef class Group:
         if index.status_code or not self.others:
             return None
         owner = self.spread(octets, index)
-        if self.predecessors and not self.knows(octets, index, agent):
+        if self.asked_first and self.predecessors and not self.knows(octets, index, agent):
             return (*self.predecessors, owner)
         if owner != self.core.worker:
             return (owner,)
