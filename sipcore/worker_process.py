@@ -51,8 +51,9 @@ async def _work(application: Application, place: Place) -> None:
         async with _running(application, stack):
             workers.say({"say": "ready"})
             await _until_over(workers, stack)
-            workers.say({"say": "report", "report": workers.whole_report()})
+            workers.say_report()  # in case that what follows is cut short
             await stack.close(timeout=workers.stopping.result() if workers.stopping.done() else 0.0)
+            workers.say_report()
     finally:
         workers.detach()
         await stack.close(timeout=0.0)

@@ -339,7 +339,7 @@ class Workers:
         elif what == "reload":
             self._reload()
         elif what == "report":
-            self.say({"say": "report", "report": self.whole_report()})
+            self.say_report()
 
     def stop(self, grace: float) -> None:
         """End this worker: what runs gets `grace` seconds to end."""
@@ -351,9 +351,10 @@ class Workers:
         if not self.retiring.done():
             self.retiring.set_result(None)
 
-    def whole_report(self) -> dict[str, Any]:
-        """The counters of this worker's engine, and what the application adds."""
-        return {"counters": {**self._engine.stats(), "lost_letters": self.lost_letters}, **self.report()}
+    def say_report(self) -> None:
+        """Tell the supervisor the counters of this worker's engine, and what the application adds."""
+        report = {"counters": {**self._engine.stats(), "lost_letters": self.lost_letters}, **self.report()}
+        self.say({"say": "report", "report": report})
 
     def _forget(self, worker: int) -> None:
         """A worker died: the connections that it held died with it."""
