@@ -247,6 +247,18 @@ def test_a_call_goes_on_over_a_connection_to_another_worker(tmp_path: Path) -> N
                     assert second.recv(65_536).startswith(b"SIP/2.0 200")
 
 
+def test_the_program_on_the_how_to_page_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs/how-to/workers.md").read_text()
+    port = free_port()
+    text = page.partition("```python\n")[2].partition("```")[0].replace("5060", str(port))
+    with Program(tmp_path, PREFACE + text) as program, Peer(program.serves() and port) as peer:
+        answer = peer.ask("OPTIONS")
+        assert answer is not None
+        assert answer.status_code == 200
+        program.signal(signal.SIGINT)
+        assert program.wait() == 0
+
+
 # sockets from elsewhere
 
 

@@ -235,7 +235,7 @@ def test_answers_find_their_worker_wherever_the_kernel_puts_them() -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
                 peer.bind(("127.0.0.1", 0))
                 peer.settimeout(5)
-                sent = group.stacks[1].request("OPTIONS", "sip:peer@127.0.0.1:%d" % peer.getsockname()[1])
+                sent = group.stacks[1].request("OPTIONS", f"sip:peer@127.0.0.1:{peer.getsockname()[1]}")
                 octets, source = await asyncio.to_thread(peer.recvfrom, 65_536)
                 answer_request(peer, octets, source)
                 async with asyncio.timeout(5):
