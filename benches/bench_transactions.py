@@ -54,7 +54,7 @@ class Bench:
 
     def __init__(self, live: int = 0) -> None:
         self.engine = Engine(key=bytes(16), now=1.0)
-        self.engine.max_server_transactions = 1 << 24
+        self.engine.overload.max_transactions = 1 << 24
         self.answers = Answers()
         self.agent = self.engine.add_user_agent(self.answers)
         local = self.engine.add_local("udp", "192.0.2.1", 5060, user_agent=self.agent, sender=Nowhere())
@@ -102,7 +102,7 @@ def bench_a_retransmission_absorbed(benchmark: BenchmarkFixture, live: int) -> N
 def bench_a_request_refused_with_503(benchmark: BenchmarkFixture) -> None:
     """FAULTS 47: at most a fifth of one that is answered."""
     bench = Bench()
-    bench.engine.admission_limit = 0
+    bench.engine.overload.admission_limit = 0
     measure(benchmark, bench, lambda: bench.requests("OPTIONS"))
     assert bench.engine.stats()["server_transactions"] == 0
 

@@ -95,7 +95,8 @@ class Nowhere:
 
 def fill(engine: Engine, count: int, now: float) -> None:
     """Bring about `count` finished transactions."""
-    engine.max_server_transactions = max(engine.max_server_transactions, 4 * count)
+    engine.overload.max_transactions = max(engine.overload.max_transactions, 4 * count)
+    engine.overload.source_share = 1.0
     user_agent = engine.add_user_agent(Answers(5060, stateless=False))
     local = engine.add_local("udp", "127.0.0.9", 5060, user_agent=user_agent, sender=Nowhere())
     flow = engine.datagram_flow(local, "127.0.0.8", 5060)

@@ -12,6 +12,7 @@ from typing import Protocol, final
 from sipcore._batch import DatagramSocket
 from sipcore._group import Group
 from sipcore._message import Request, Response
+from sipcore._overload import Overload
 from sipcore._transactions import TransactionTable
 
 class DatagramSender(Protocol):
@@ -69,15 +70,12 @@ class Engine:
     (`remove_connection` is then done at the end of the batch instead).
     """
 
-    max_server_transactions: int
-    """Above it the oldest finished ones are forgotten; where there are none, new requests get a 503."""
     max_client_transactions: int
     """Above it `send_request` raises TransportError."""
-    admission_limit: int
-    """Server transactions without a final response, above which new requests outside of dialogs get a 503."""
-    retry_after: int
-    """Seconds in the Retry-After of such a 503."""
 
+    @property
+    def overload(self) -> Overload:
+        """The bounds of server transactions, to be set at any time."""
     @property
     def server_transactions(self) -> TransactionTable:
         """To be watched: how many there are, and the state of one (`request.transaction`)."""

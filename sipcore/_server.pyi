@@ -8,5 +8,3 @@ from sipcore._message import Responder
 @final
 class Server(Responder):
     def __new__(cls, core: Core, key: bytes, wheel_tag: int) -> Server: ...
-    def set_retry_after(self, seconds: int) -> None:
-        """What the 503 of an overloaded server says."""

@@ -27,7 +27,13 @@ class TransactionTable:
     @property
     def live(self) -> int: ...
     @property
+    def source_count(self) -> int:
+        """How many addresses (IPv6: /64 networks) hold a transaction of this table."""
+    @property
     def octets(self) -> int:
         """Memory of rows and buckets, without what rows refer to."""
+    @property
+    def source_octets(self) -> int:
+        """Memory of the rows that count for sources."""
     def clear(self) -> None:
         """Forget every transaction without telling anybody."""

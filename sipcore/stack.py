@@ -30,6 +30,7 @@ from sipcore.workers import Workers, place_of
 
 if TYPE_CHECKING:
     from sipcore._engine import Engine
+    from sipcore._overload import Overload
 
 __all__ = ["Stack", "UserAgent", "split_address"]
 
@@ -44,6 +45,8 @@ class Stack:
     `workers` makes it the stack of one of several processes that share its
     addresses: `serving.serve` gives each its own; a number says how many there
     have to be (UsageError where this process is not one of so many).
+    `overload` bounds what is taken on at once: requests in all, the share of a
+    single source, how long a queue may stand.
     """
 
     def __init__(self, *, env: Env | None = None, workers: Workers | int = 1) -> None:
@@ -57,6 +60,7 @@ class Stack:
         self.engine: Engine = self.driver.engine
         if self.workers is not None:
             self.workers.attach(self.driver)
+        self.overload: Overload = self.engine.overload
         self.closed = False
         self.closer: asyncio.Task[Any] | None = None
         self.user_agents: set[UserAgent] = set()

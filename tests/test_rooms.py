@@ -24,9 +24,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_framing", "_timers", "_yardstick", "_locals", "_batch"),
     ("_connections",),
     ("_outbox", "_transactions"),
+    ("_overload",),
     ("_core",),
     ("_client", "_server"),
     ("_group",),
+    ("_intake",),
     ("_engine",),
     ("digest", "events", "policy.*"),
     (

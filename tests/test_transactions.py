@@ -132,13 +132,15 @@ def test_a_request_repeated_on_a_new_connection_is_answered_there() -> None:
 def test_a_server_that_is_full_refuses_new_work_and_serves_dialogs() -> None:
     """FAULTS 47 and 48: 503 with Retry-After, no transaction; requests inside dialogs come first."""
     bench = Bench()
-    bench.engine.admission_limit = 10
-    bench.engine.retry_after = 7
+    bench.engine.overload.admission_limit = 10
+    bench.engine.overload.source_share = 1.0
+    bench.engine.overload.retry_after = 7
     for number in range(20):
         bench.receive(request("INVITE", branch=f"z9hG4bK{number}", call_id=str(number)))
     refusals = bench.sent.take()
     assert [status_of(octets) for octets in refusals] == [503] * 10
-    assert {header(octets, "Retry-After") for octets in refusals} == {"7"}
+    waits = {int(header(octets, "Retry-After")) for octets in refusals}
+    assert min(waits) >= 7 and max(waits) <= 14 and len(waits) > 3, "they do not all come back at once"
     assert bench.engine.stats()["server_transactions"] == 10
     bench.receive(request("BYE", branch="z9hG4bKbye", to_tag="dialog", call_id="bye"))
     assert bench.events.requests[-1].method == "BYE"
@@ -150,7 +152,8 @@ def test_a_server_that_is_full_refuses_new_work_and_serves_dialogs() -> None:
 
 def test_old_finished_transactions_make_room_for_new_ones() -> None:
     bench = Bench(lambda received: received.reply(200))
-    bench.engine.max_server_transactions = 10
+    bench.engine.overload.max_transactions = 10
+    bench.engine.overload.source_share = 1.0
     for number in range(10):
         bench.receive(request(branch=f"z9hG4bK{number}", call_id=str(number)))
     bench.receive(request(branch="z9hG4bKearly", call_id="early"))
@@ -166,7 +169,7 @@ def test_old_finished_transactions_make_room_for_new_ones() -> None:
 def test_abandoned_invites_are_all_freed(kind: str) -> None:
     """FAULTS 23, the short form."""
     bench = Bench(lambda received: received.reply(486))
-    bench.engine.admission_limit = 10_000
+    bench.engine.overload.admission_limit = 10_000
     for number in range(2000):
         if kind == "never acknowledged":
             bench.receive(request("INVITE", branch=f"z9hG4bK{number}", call_id=str(number)))

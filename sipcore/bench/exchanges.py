@@ -81,7 +81,7 @@ class World:
         if stateless:
             self.engine.set_stateless_methods(agent, ["OPTIONS"])
         if admission_limit is not None:
-            self.engine.admission_limit = admission_limit
+            self.engine.overload.admission_limit = admission_limit
         local = self.engine.add_local("udp", HERE, PORT, user_agent=agent, sender=Nowhere())
         self.flow = self.engine.datagram_flow(local, THERE, PORT)
 

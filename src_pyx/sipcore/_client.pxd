@@ -25,6 +25,9 @@ cdef class Client:
                            int64_t flow) except -1
     cdef int expire(self, uint32_t index) except -1
     cdef int lose_flow(self, uint32_t index, str reason) except -1
+    # A request that the network says it could not deliver to the far side of `flow`; False: none of those that run.
+    cdef bint take_unreachable(self, const char *octets, const sip_index *index, Agent agent, int64_t flow,
+                               str reason) except -1
 
     cdef int64_t start(self, const char *octets, const sip_index *index, uint32_t method, sip_span token,
                        bytes whole, uint32_t user_agent, int64_t flow, object receiver) except -1

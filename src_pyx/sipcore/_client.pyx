@@ -301,6 +301,22 @@ cdef class Client:
             return self.tell(index, actions, reason)
         return 0
 
+    cdef bint take_unreachable(self, const char *octets, const sip_index *index, Agent agent, int64_t flow,
+                               str reason) except -1:
+        """RFC 3261 sections 8.1.3.1 and 18.4.  Its branch names the transaction, which nobody off the path can guess;
+        one that has heard from the far side, and an error about another address, are left alone."""
+        cdef sip_span token = index.method_token if index.method == SIP_METHOD_OTHER else no_span()
+        cdef uint32_t found
+        if index.branch.size == 0:
+            return False
+        found = self.table.find(response_key(self.table.key, agent.number, octets, index, index.method, token))
+        if found == TRANSACTION_NONE or not self.core.is_same_remote(self.table.row(found).flow, flow):
+            return False
+        if self.table.row(found).state not in (STATE_CALLING, STATE_TRYING):
+            return False
+        self.lose_flow(found, reason)
+        return True
+
     cdef int tell(self, uint32_t row_index, uint32_t actions, str reason) except -1:
         """The transaction is over: remove it, then tell its receiver how it ended."""
         cdef transaction_row *row = self.table.row(row_index)

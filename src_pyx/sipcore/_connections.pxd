@@ -97,3 +97,7 @@ cdef class ConnectionTable:
     cdef bint make_datagram_room(self) noexcept
     cdef uint64_t identity_of(self, str identity)
     cdef int64_t token_of(self, int64_t flow) noexcept
+
+
+# What counts as one far side, 16 octets: an IPv4 address, an IPv6 /64.
+cdef void prefix_of(const host_address *address, unsigned char *prefix) noexcept

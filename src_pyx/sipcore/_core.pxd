@@ -25,7 +25,6 @@ cdef enum:
     COUNT_CANCELS
     COUNT_MERGED
     COUNT_REFUSED
-    COUNT_FORGOTTEN_EARLY
     COUNT_REPLIES
     COUNT_LATE_REPLIES
     COUNT_RESPONSE_RETRANSMISSIONS
@@ -36,6 +35,8 @@ cdef enum:
     COUNT_REQUEST_REPEATS
     COUNT_TIMEOUTS
     COUNT_TRANSPORT_ERRORS
+    COUNT_UNREACHABLE
+    COUNT_STRAY_UNREACHABLE
     COUNT_CALLBACK_ERRORS
     COUNT_INTERNAL_ERRORS
     COUNTER_COUNT
@@ -88,12 +89,15 @@ cdef class Core:
     cdef bint run(self, object callback) except -1
     cdef int failed(self, object error) except -1
     cdef bint is_same_host(self, int64_t flow, int64_t other) noexcept
+    cdef bint is_same_remote(self, int64_t flow, int64_t other) noexcept     # host and port
     # Names
     cdef str new_name(self, int words)
     cdef str tag_of_request(self, Request request)
     cdef const char *tag_of(self, const char *octets, const sip_index *index) noexcept
-    # Answers without Python objects but the octets that leave
+    # Answers without Python objects
     cdef const sip_source *source_of(self, int64_t flow) noexcept
     cdef int reserve(self, size_t room) except -1
-    cdef bytes answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
-                      bytes header_lines, int64_t flow)
+    cdef size_t write_answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
+                             bytes header_lines, int64_t flow) except? 0
+    cdef int answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
+                    bytes header_lines, int64_t flow) except -1

@@ -13,13 +13,13 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, strcspn
 
 from sipcore._connections cimport (
-    ADDRESS_TEXT_SIZE, ConnectionTable, FLOW_DATAGRAM_V4, address_format, address_port, flow_host, flow_kind,
+    ADDRESS_TEXT_SIZE, ConnectionTable, FLOW_DATAGRAM_V4, address_equal, address_format, address_port, flow_host, flow_kind,
     flow_port, address_octets, host_address,
 )
 from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
 from sipcore._timers cimport TimerWheel
-from sipcore._transactions cimport sip_key, siphash13, siphash_key
+from sipcore._transactions cimport response_tag, sip_key, siphash_key
 from sipcore.scan cimport (
     SIP_METHOD_ACK, SIP_METHOD_CANCEL, SIP_METHOD_INVITE, SIP_METHOD_OTHER, sip_answer, sip_index, sip_line,
     sip_method_id, sip_response_room, sip_source, sip_write_response,
@@ -40,16 +40,15 @@ cdef extern from "worker.h" nogil:
 
 
 cdef extern from "siphash.h" nogil:
-    uint64_t siphash13_next(sip_key key, uint64_t before, const void *octets, size_t size)
     uint64_t siphash24(sip_key key, const void *octets, size_t size)
 
 
 COUNTER_NAMES = (
     "received", "keep_alives", "unserved", "bad_sources", "malformed_requests", "malformed_responses", "requests",
     "request_retransmissions", "acks_absorbed", "stray_acks", "cancels", "merged_requests", "refused_requests",
-    "forgotten_early", "replies", "late_replies", "response_retransmissions", "missing_acks", "responses",
-    "stray_responses", "requests_sent", "request_repeats", "timeouts", "transport_errors", "callback_errors",
-    "internal_errors",
+    "replies", "late_replies", "response_retransmissions", "missing_acks", "responses", "stray_responses",
+    "requests_sent", "request_repeats", "timeouts", "transport_errors", "unreachable", "stray_unreachable",
+    "callback_errors", "internal_errors",
 )
 if len(COUNTER_NAMES) != COUNTER_COUNT:
     raise ImportError("a counter of the engine has no name")
@@ -179,6 +178,11 @@ cdef class Core:
         address_octets(&another, other_host)
         return memcmp(one_host, other_host, 16) == 0
 
+    cdef bint is_same_remote(self, int64_t flow, int64_t other) noexcept:
+        cdef host_address one, another
+        return (self.connections.flow_remote(flow, &one) and self.connections.flow_remote(other, &another)
+                and address_equal(&one, &another))
+
     # names
 
     cdef str new_name(self, int words):
@@ -205,9 +209,7 @@ cdef class Core:
     cdef const char *tag_of(self, const char *octets, const sip_index *index) noexcept:
         """The To tag of every response to a request, and to its CANCEL: made of the request alone, so that a
         stateless answer carries the same one again (RFC 3261 section 8.2.7).  Lives until the next call."""
-        cdef uint64_t tag = siphash13(self.tag_key, octets + index.branch.at, index.branch.size)
-        tag = siphash13_next(self.tag_key, tag, octets + index.sent_by.at, index.sent_by.size)
-        tag = siphash13_next(self.tag_key, tag, octets + index.call_id.at, index.call_id.size)
+        cdef uint64_t tag = response_tag(self.tag_key, octets, index)
         if self.worker >= 0:
             tag = worker_seal(tag, self.worker_secret, self.worker)
         put_hex(self.tag_text, tag)
@@ -240,12 +242,11 @@ cdef class Core:
             self.scratch, self.scratch_room = grown, room
         return 0
 
-    cdef bytes answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
-                      bytes header_lines, int64_t flow):
-        """Send a response that no transaction remembers; its octets, None when the request is past answering."""
+    cdef size_t write_answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
+                             bytes header_lines, int64_t flow) except? 0:
+        """Write a response without body into `scratch`; its size, 0 when the request is past answering."""
         cdef sip_answer answer
-        cdef bytes response
-        cdef size_t room, size
+        cdef size_t room
         answer.status_code = status_code
         answer.reason_phrase = NULL
         answer.reason_phrase_size = 0
@@ -259,9 +260,12 @@ cdef class Core:
         answer.keeps_record_route = False
         room = sip_response_room(index, &answer)
         self.reserve(room)
-        size = sip_write_response(octets, index, lines, &answer, self.scratch, room)
-        if size == 0:
-            return None
-        response = PyBytes_FromStringAndSize(self.scratch, size)
-        self.outbox.send(flow, response)
-        return response
+        return sip_write_response(octets, index, lines, &answer, self.scratch, room)
+
+    cdef int answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
+                    bytes header_lines, int64_t flow) except -1:
+        """Send a response that no transaction remembers."""
+        cdef size_t size = self.write_answer(octets, index, lines, status_code, header_lines, flow)
+        if size:
+            self.outbox.send_octets(flow, self.scratch, size)
+        return 0

@@ -14,8 +14,6 @@ import logging
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memset
 
 from sipcore._batch cimport DatagramSocket, datagram_item, datagram_slot
 from sipcore._connections cimport Local, address_parse, host_address
@@ -24,6 +22,7 @@ from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
 from sipcore._group cimport Group, letter_head
 from sipcore._locals cimport format_sent_by, may_talk_to
 from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer
+from sipcore._intake cimport Intake, scanned_message
 from sipcore._message cimport Request, Response
 from sipcore._transactions cimport TRANSACTION_NONE, TransactionTable
 from sipcore.scan cimport *
@@ -36,8 +35,6 @@ cdef enum:
     ROUNDS_OF_A_WAKE = 4                 # receive calls of 64 datagrams before other sockets get their turn
     FLUSHES_OF_A_BATCH = 8
     EXPIRIES_OF_A_CALL = 8192            # what is left is due at once; messages get their turn in between
-    LINES_AT_FIRST = 64
-    NOT_SCANNED = 0x7fffffff             # no result of sip_scan
 
 cdef uint64_t CLIENT_TAG = <uint64_t>1 << 56
 cdef uint64_t SERVER_TAG = <uint64_t>2 << 56
@@ -52,17 +49,8 @@ cdef class Engine:
         self.server = Server(self.core, derive_key(key, b"server"), SERVER_TAG)
         self.client = Client(self.core, derive_key(key, b"client"), CLIENT_TAG)
         self.group = Group(self.core, self.server)
-        cdef int at
-        for at in range(2):
-            self.scanned[at].lines = <sip_line *>malloc(LINES_AT_FIRST * sizeof(sip_line))
-            if self.scanned[at].lines == NULL:
-                raise MemoryError
-            self.scanned[at].lines_room = LINES_AT_FIRST
+        self.intake = Intake(self.core, self.server, self.client, self.group)
         self.framers, self.timers, self.lost = {}, {}, []
-
-    def __dealloc__(self):
-        free(self.scanned[0].lines)
-        free(self.scanned[1].lines)
 
     def __repr__(self):
         return (f"<Engine {self.server.table.live} server transactions, {self.client.table.live} client transactions, "
@@ -71,12 +59,8 @@ cdef class Engine:
     # limits
 
     @property
-    def max_server_transactions(self):
-        return self.server.max_transactions
-
-    @max_server_transactions.setter
-    def max_server_transactions(self, int64_t count):
-        self.server.max_transactions = count
+    def overload(self):
+        return self.server.overload
 
     @property
     def max_client_transactions(self):
@@ -85,22 +69,6 @@ cdef class Engine:
     @max_client_transactions.setter
     def max_client_transactions(self, int64_t count):
         self.client.max_transactions = count
-
-    @property
-    def admission_limit(self):
-        return self.server.admission_limit
-
-    @admission_limit.setter
-    def admission_limit(self, int64_t count):
-        self.server.admission_limit = count
-
-    @property
-    def retry_after(self):
-        return self.server.retry_after
-
-    @retry_after.setter
-    def retry_after(self, int seconds):
-        self.server.set_retry_after(seconds)
 
     @property
     def server_transactions(self):
@@ -216,8 +184,8 @@ cdef class Engine:
             raise TransportError(f"flow {flow} has ended")
         self.enter(now)
         try:
-            self.look_ahead(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local.user_agent, &self.scanned[0])
-            self.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local, flow, &self.scanned[0])
+            self.intake.look_ahead(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local.user_agent, 0)
+            self.intake.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), local, flow, 0)
         finally:
             self.leave()
 
@@ -232,12 +200,13 @@ cdef class Engine:
         if bound is None:
             raise UsageError(f"no local address {local}")
         self.enter(now)
+        self.server.overload.standing_us = self.core.now_us - bound.queued_us if bound.queued_us else 0
         try:
             for _ in range(ROUNDS_OF_A_WAKE):
                 count = socket.take()
                 for at in range(count + 1):
                     if at < count:
-                        self.look_ahead(items[at].octets, items[at].size, bound.user_agent, &self.scanned[at & 1])
+                        self.intake.look_ahead(items[at].octets, items[at].size, bound.user_agent, at & 1)
                     if at == 0:
                         continue
                     item = &items[at - 1]
@@ -249,11 +218,16 @@ cdef class Engine:
                     if flow == 0:
                         self.core.counters[COUNT_BAD_SOURCES] += 1
                         continue
-                    self.take(item.octets, item.size, reached, flow, &self.scanned[(at - 1) & 1])
+                    self.intake.take(item.octets, item.size, reached, flow, (at - 1) & 1)
                 if count < 64:
                     break
         finally:
+            self.server.overload.standing_us = 0
             self.leave()
+        if count < 64:
+            bound.queued_us = 0
+        elif bound.queued_us == 0:
+            bound.queued_us = self.core.now_us
         return count >= 64
 
     def receive_stream(self, bytes data not None, int64_t flow, double now):
@@ -366,6 +340,11 @@ cdef class Engine:
         counts = {name: self.core.counters[<int>number] for number, name in enumerate(_COUNTER_NAMES)}
         return {
             **counts,
+            "refused_over_share": self.server.overload.over_share,
+            "refused_overdue": self.server.overload.overdue,
+            "dropped_requests": self.server.overload.dropped,
+            "forgotten_early": self.server.overload.forgotten,
+            "sources": self.server.overload.sources,
             "sent": self.core.outbox.sent,
             "dropped": self.core.outbox.dropped,
             "server_transactions": self.server.table.live,
@@ -373,6 +352,7 @@ cdef class Engine:
             "client_transactions": self.client.table.live,
             "client_transactions_unfinished": self.client.table.unfinished,
             "transaction_octets": self.server.table.octets + self.client.table.octets,
+            "source_octets": self.server.table.source_octets,
             "connections": len(self.core.connections),
             "timers": len(self.core.wheel),
             "policy_timers": len(self.timers),
@@ -445,95 +425,18 @@ cdef class Engine:
 
     # octets in
 
-    cdef int look_ahead(self, const char *octets, size_t size, int user_agent, scanned_message *scanned) noexcept:
-        """Look at a datagram while the one before it is handled, unless its source decides whether it is read."""
-        cdef Agent agent = self.core.agent(user_agent)
-        scanned.result = NOT_SCANNED
-        if agent is not None and agent.accepts is None and not is_keep_alive(octets, size):
-            self.look_at(octets, size, agent, scanned)
-        return 0
-
-    cdef int look_at(self, const char *octets, size_t size, Agent agent, scanned_message *scanned) noexcept:
-        """Scan, and fetch what a request will be looked up in."""
-        scanned.keys.is_ready = False
-        self.scan(octets, size, scanned)
-        if scanned.result == SIP_OK and not scanned.index.status_code and not agent.is_stateless(octets, &scanned.index):
-            self.server.prepare(octets, &scanned.index, agent, &scanned.keys)
-        return 0
-
-    cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, scanned_message *scanned) noexcept:
-        """One datagram that was looked at; whatever goes wrong in here stays in here."""
-        cdef Agent agent
-        self.core.counters[COUNT_RECEIVED] += 1
-        try:
-            agent = self.core.agent(local.user_agent)
-            if agent is None:
-                self.core.counters[COUNT_UNSERVED] += 1
-            elif is_keep_alive(octets, size):
-                self.core.counters[COUNT_KEEP_ALIVES] += 1
-            elif agent.accepts is not None and not self.is_welcome(octets, size, agent, flow):
-                self.core.counters[COUNT_BAD_SOURCES] += 1
-            else:
-                if scanned.result == NOT_SCANNED:
-                    self.look_at(octets, size, agent, scanned)
-                if self.core.worker >= 0 and scanned.result == SIP_OK and self.group.takes(
-                        octets, size, &scanned.index, agent, flow):
-                    return 0
-                self.take_datagram(octets, scanned, agent, flow)
-        except Exception:
-            self.core.counters[COUNT_INTERNAL_ERRORS] += 1
-            logger.exception("a message could not be handled")
-        return 0
-
-    cdef bint is_welcome(self, const char *octets, size_t size, Agent agent, int64_t flow) except -1:
-        """Responses pass, they belong to a request of ours or to none; requests pass by the filter."""
-        if size >= 8 and memcmp(octets, b"SIP/2.0 ", 8) == 0:
-            return True
-        return agent.accepts(self.flow_info(flow)[3])
-
     cdef int take_letter(self, bytes letter, size_t size, int64_t flow) except -1:
         """A message that came in at another worker, on a flow of ours."""
         cdef const char *octets = PyBytes_AS_STRING(letter) + sizeof(letter_head)
         cdef Local local = self.core.connections.flow_local(flow)
         cdef Agent agent = self.core.agent(local.user_agent)
-        cdef scanned_message *scanned = &self.scanned[0]
+        cdef scanned_message *scanned = &self.intake.scanned[0]
         if agent is not None:
-            self.look_at(octets, size, agent, scanned)
+            self.intake.look_at(octets, size, agent, scanned)
             if scanned.result != SIP_OK or not self.group.passes_on(letter, octets, &scanned.index, agent):
                 self.group.is_reading = True
-                self.take(octets, size, local, flow, scanned)
+                self.intake.take(octets, size, local, flow, 0)
         return 0
-
-    cdef int take_datagram(self, const char *octets, const scanned_message *scanned, Agent agent,
-                           int64_t flow) except -1:
-        if scanned.result != SIP_OK:
-            return self.take_malformed(octets, &scanned.index, scanned.lines, flow)
-        if scanned.index.status_code:
-            return self.client.take_response(octets, &scanned.index, scanned.lines, agent, flow)
-        return self.server.take_request(octets, &scanned.index, scanned.lines, agent, flow, &scanned.keys)
-
-    cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept:
-        """Scan with as many lines as the message has; without memory for them it is a fault."""
-        cdef sip_line *lines
-        cdef sip_index *index = &scanned.index
-        scanned.result = sip_scan(octets, size, &sip_default_limits, scanned.lines, scanned.lines_room, index)
-        if scanned.result != SIP_MORE_LINES:
-            return 0
-        lines = <sip_line *>realloc(scanned.lines, index.line_count * sizeof(sip_line))
-        if lines == NULL:
-            memset(index, 0, sizeof(sip_index))
-            scanned.result = -SIP_FAULT_EMPTY
-            return 0
-        scanned.lines, scanned.lines_room = lines, index.line_count
-        scanned.result = sip_scan(octets, size, &sip_default_limits, lines, scanned.lines_room, index)
-        return 0
-
-    cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
-                            int64_t flow) except -1:
-        if index.status_code or index.method_token.size == 0:
-            self.core.counters[COUNT_MALFORMED_RESPONSES] += 1
-            return 0
-        return self.server.refuse_malformed(octets, index, lines, flow)
 
     cdef StreamFramer framer_of(self, int64_t flow):
         cdef StreamFramer framer = self.framers.get(flow)
@@ -554,7 +457,7 @@ cdef class Engine:
                 self.take_framed(octets, framer, agent, flow)
             elif frame == FRAME_FAULT:
                 self.core.counters[COUNT_RECEIVED] += 1
-                self.take_malformed(octets, &framer.index, framer.lines, flow)
+                self.intake.take_malformed(octets, &framer.index, framer.lines, flow)
                 return False
             else:
                 self.core.counters[COUNT_KEEP_ALIVES] += 1

@@ -15,6 +15,7 @@ cdef class Outbox:
 
     # False: the message was dropped.
     cdef bint send(self, int64_t flow, bytes octets) except -1
+    cdef bint send_octets(self, int64_t flow, const char *octets, size_t size) except -1
     # Hand everything on.  The flows of connections that took no more, and whose rest was dropped.
     cdef list flush(self)
 

@@ -10,7 +10,7 @@ Knows flows and who carries them; does not know what a message says.
 import logging
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
 from sipcore._batch cimport DatagramSocket
@@ -43,6 +43,23 @@ cdef class Outbox:
         else:
             self.dropped += 1
         return taken
+
+    cdef bint send_octets(self, int64_t flow, const char *octets, size_t size) except -1:
+        """`send` for octets that nobody keeps: a socket of our own copies them as they are."""
+        cdef Local local = self.connections.flow_local(flow)
+        cdef host_address remote
+        cdef DatagramSocket socket
+        if (local is None or type(local.sender) is not DatagramSocket or not self.connections.is_datagram_flow(flow)
+                or not self.connections.flow_remote(flow, &remote)):
+            return self.send(flow, PyBytes_FromStringAndSize(octets, size))
+        socket = <DatagramSocket>local.sender
+        if socket.socket.count == 0:
+            self.sockets.append(socket)
+        if not socket.queue(octets, size, &remote, &local.source):
+            self.dropped += 1
+            return False
+        self.sent += 1
+        return True
 
     cdef bint send_datagram(self, Local local, int64_t flow, bytes octets) except -1:
         cdef host_address remote

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from sipcore._core cimport Agent, Core
 from sipcore._message cimport Request, Responder, Response
+from sipcore._overload cimport Overload, Verdict
 from sipcore._transactions cimport TransactionTable, request_keys, transaction_row
 from sipcore.scan cimport sip_index, sip_line
 
@@ -11,16 +12,19 @@ from sipcore.scan cimport sip_index, sip_line
 cdef class Server(Responder):
     cdef Core core
     cdef TransactionTable table
-    cdef int64_t max_transactions
-    cdef int64_t admission_limit
-    cdef int retry_after
-    cdef bytes retry_after_line
+    cdef Overload overload
 
     # Compute the keys of a request whose turn comes soon, and fetch what they will be looked up in.
     cdef void prepare(self, const char *octets, const sip_index *index, Agent agent, request_keys *keys) noexcept
+    # The same for what the outline made of one; only the first key is computed.
+    cdef void prepare_outline(self, const char *octets, const sip_index *index, Agent agent,
+                              request_keys *keys) noexcept
     # What the scan made of a request; pointers are good until Python code runs.  `keys`: prepared, or NULL.
     cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                           int64_t flow, const request_keys *keys) except -1
+    # What the outline made of a plain request: True when it is dealt with, False when it is to be scanned.
+    cdef bint take_outline(self, const char *octets, const sip_index *index, const sip_line *lines, int64_t flow,
+                           const request_keys *keys) except -1
     cdef int refuse_incomplete(self, const char *octets, const sip_index *index, const sip_line *lines,
                                int64_t flow) except -1
     cdef int refuse_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
@@ -47,7 +51,9 @@ cdef class Server(Responder):
     cdef uint32_t to_tag_hash(self, Request request) noexcept
     cdef void keep(self, transaction_row *row, Request request) noexcept
     cdef void let_go(self, transaction_row *row) noexcept
-    cdef bint has_room(self, bint in_dialog) noexcept
+    cdef int refuse(self, Verdict verdict, const char *octets, const sip_index *index, const sip_line *lines,
+                    int64_t flow) except -1
+    cdef uint32_t new_row(self, const sip_index *index, Agent agent, int64_t flow, const request_keys *keys) except? 0
     cdef Request request_of(self, const char *octets, const sip_index *index, const sip_line *lines, int64_t flow,
                             int64_t transaction)
     cdef int deliver(self, Agent agent, Request request) except -1

@@ -8,13 +8,14 @@ This room does not know sockets, datagrams, dialogs or what an application answe
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from sipcore._core cimport *
 from sipcore._message cimport Message, Request, Responder, Response, format_response, message_from_scan
+from sipcore._overload cimport ADMITTED, DROPPED, REFUSED, Overload, Verdict
 from sipcore._transactions cimport *
 from sipcore.scan cimport *
 
@@ -62,13 +63,7 @@ cdef class Server(Responder):
     def __cinit__(self, Core core not None, bytes key not None, uint64_t wheel_tag):
         self.core = core
         self.table = TransactionTable(key, core.wheel, wheel_tag)
-        self.max_transactions = 1 << 20
-        self.admission_limit = 1 << 17
-        self.set_retry_after(5)
-
-    def set_retry_after(self, int seconds):
-        self.retry_after = seconds
-        self.retry_after_line = b"Retry-After: %d\r\n" % seconds
+        self.overload = Overload(self.table, core.connections)
 
     # requests in
 
@@ -83,6 +78,12 @@ cdef class Server(Responder):
         if keys.has_shared:
             keys.shared = make_dialog_key(self.table.key, agent.number, octets, index, method, method_name(index))
             hash_prefetch(&self.table.by_dialog, <uint32_t>keys.shared)
+
+    cdef void prepare_outline(self, const char *octets, const sip_index *index, Agent agent,
+                              request_keys *keys) noexcept:
+        keys.is_ready = False
+        keys.key = request_key(self.table.key, agent.number, octets, index, index.method, method_name(index))
+        hash_prefetch(&self.table.by_key, <uint32_t>keys.key.low)
 
     cdef int take_request(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                           int64_t flow, const request_keys *keys) except -1:
@@ -119,31 +120,63 @@ cdef class Server(Responder):
                 self.core.outbox.send(row.flow, <bytes>row.octets)
         return 0
 
+    cdef bint take_outline(self, const char *octets, const sip_index *index, const sip_line *lines, int64_t flow,
+                           const request_keys *keys) except -1:
+        cdef uint32_t found = self.table.find(keys.key)
+        cdef Verdict verdict
+        if found != TRANSACTION_NONE:
+            self.take_retransmission(found, flow)
+            return True
+        verdict = self.overload.judge(False, flow, self.core.now_us)
+        if verdict == ADMITTED:
+            return False
+        self.refuse(verdict, octets, index, lines, flow)
+        return True
+
+    cdef int refuse(self, Verdict verdict, const char *octets, const sip_index *index, const sip_line *lines,
+                    int64_t flow) except -1:
+        """503 with Retry-After, of which nothing is remembered (FAULTS 47), or not even that."""
+        if verdict == DROPPED and self.core.connections.is_datagram_flow(flow):
+            return 0
+        self.core.counters[COUNT_REFUSED] += 1
+        self.core.answer(octets, index, lines, 503, self.overload.retry_after_line(), flow)
+        return 0
+
     cdef int take_new(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                       int64_t flow, const request_keys *keys) except -1:
         cdef Core core = self.core
         cdef bint in_dialog = index.to_tag.size != 0
+        cdef Verdict verdict = self.overload.judge(in_dialog, flow, core.now_us)
         cdef uint32_t new
-        if not self.has_room(in_dialog):
-            core.counters[COUNT_REFUSED] += 1
-            core.answer(octets, index, lines, 503, self.retry_after_line, flow)
-            return 0
+        if verdict != ADMITTED:
+            return self.refuse(verdict, octets, index, lines, flow)
         if keys.has_shared and not in_dialog and not agent.is_proxy and self.table.has_dialog(keys.shared):
             core.counters[COUNT_MERGED] += 1
             core.answer(octets, index, lines, 482, None, flow)
             return 0
-        new = self.table.add(INVITE_SERVER if index.method == SIP_METHOD_INVITE else NON_INVITE_SERVER, keys.key,
-                             agent.number, flow, not core.connections.is_datagram_flow(flow))
-        if new == TRANSACTION_NONE:
-            raise MemoryError
-        self.table.note_flow(new)
-        if keys.has_shared:
-            self.table.add_to_dialogs(new, keys.shared)
+        new = self.new_row(index, agent, flow, keys)
         core.counters[COUNT_REQUESTS] += 1
         self.table.transit(new, EVENT_RECV_REQUEST, core.now_us)
         cdef Request request = self.request_of(octets, index, lines, flow, self.table.handle_of(new))
         self.deliver(agent, request)
         return self.settle(request)
+
+    cdef uint32_t new_row(self, const sip_index *index, Agent agent, int64_t flow, const request_keys *keys) except? 0:
+        """A row for a request that was just judged; none is left behind without memory."""
+        cdef uint32_t new = self.table.add(
+            INVITE_SERVER if index.method == SIP_METHOD_INVITE else NON_INVITE_SERVER, keys.key, agent.number, flow,
+            not self.core.connections.is_datagram_flow(flow))
+        if new == TRANSACTION_NONE:
+            raise MemoryError
+        try:
+            self.table.charge(new, self.overload.source, self.overload.prefix)
+            self.table.note_flow(new)
+            if keys.has_shared:
+                self.table.add_to_dialogs(new, keys.shared)
+        except MemoryError:
+            self.table.remove(new)
+            raise
+        return new
 
     cdef int take_ack(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                       int64_t flow) except -1:
@@ -242,20 +275,6 @@ cdef class Server(Responder):
 
     cdef uint32_t hash_tag(self, const char *tag, size_t size) noexcept:
         return <uint32_t>siphash13(self.table.key, tag, size)
-
-    cdef bint has_room(self, bint in_dialog) noexcept:
-        """Requests inside dialogs are admitted first: an eighth of the room is theirs alone (FAULTS 48)."""
-        cdef uint32_t oldest
-        if not in_dialog and self.table.unfinished >= self.admission_limit:
-            return False
-        if self.table.pool.used < self.max_transactions:
-            return True
-        oldest = self.table.oldest_finished(self.core.now_us)
-        if oldest != TRANSACTION_NONE:
-            self.core.counters[COUNT_FORGOTTEN_EARLY] += 1
-            self.table.remove(oldest)
-            return True
-        return in_dialog and self.table.pool.used < self.max_transactions + self.max_transactions // 8
 
     cdef Request request_of(self, const char *octets, const sip_index *index, const sip_line *lines, int64_t flow,
                             int64_t transaction):
@@ -423,12 +442,16 @@ cdef class Server(Responder):
         """100, remembered as the last response (RFC 3261 section 17.2.1, RFC 4320 section 4.1)."""
         cdef transaction_row *row = self.table.row(index)
         cdef Request request = <Request>row.owner
-        cdef bytes octets = self.core.answer(
+        cdef bytes octets
+        cdef size_t size = self.core.write_answer(
             PyBytes_AS_STRING(request.octets), &request.index, request.lines, 100, None, row.flow
         )
-        if octets is not None and row.octets == NULL:
-            Py_INCREF(octets)
-            row.octets = <void *>octets
+        if size:
+            octets = PyBytes_FromStringAndSize(self.core.scratch, size)
+            self.core.outbox.send(row.flow, octets)
+            if row.octets == NULL:
+                Py_INCREF(octets)
+                row.octets = <void *>octets
         return 0
 
     cdef int tell_no_ack(self, uint32_t index) except -1:

@@ -1,6 +1,6 @@
 """Rows of transactions, what identifies them, and the machines that move them (RFC 3261 section 17)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from sipcore._timers cimport TimerWheel
 from sipcore.scan cimport sip_index, sip_span
@@ -17,6 +17,21 @@ cdef extern from "siphash.h" nogil:
         uint64_t k0, k1
     sip_key siphash_key(const void *octets)
     uint64_t siphash13(sip_key key, const void *octets, size_t size)
+
+
+cdef extern from "sources.h" nogil:
+    enum: SOURCE_NONE, SOURCE_SHARE_WHOLE
+    ctypedef struct source_row:
+        int32_t held, unfinished
+        uint32_t recent
+    ctypedef struct source_table:
+        sip_pool rows
+    source_row *source_at(const source_table *sources, int32_t index)
+    int32_t source_find(const source_table *sources, const unsigned char *prefix)
+    bint is_within_share(int64_t held, int64_t room, uint32_t share)
+    void source_note(source_table *sources, int32_t index)
+    bint is_heavy_source(const source_table *sources, int32_t index)
+    void sources_start_period(source_table *sources, uint32_t period)
 
 
 cdef extern from "transactions.h" nogil:
@@ -39,7 +54,7 @@ cdef extern from "transactions.h" nogil:
         void *owner
         transaction_wait wait
         int64_t deadline_us
-        uint32_t interval_ms, user_agent, to_tag_hash
+        uint32_t interval_ms, user_agent, to_tag_hash, source
         int64_t repeat_us
         uint8_t machine, state, deadline_event, repeat_event, queue, flags
     ctypedef struct request_keys:
@@ -56,6 +71,7 @@ cdef extern from "transactions.h" nogil:
                                 uint32_t method, sip_span token)
     transaction_key response_key(sip_key key, uint32_t user_agent, const char *octets, const sip_index *index,
                                  uint32_t method, sip_span token)
+    uint64_t response_tag(sip_key key, const char *octets, const sip_index *index)
     uint64_t make_dialog_key "dialog_key" (sip_key key, uint32_t user_agent, const char *octets, const sip_index *index,
                                            uint32_t method, sip_span token)
 
@@ -107,6 +123,7 @@ cdef enum:
 cdef class TransactionTable:
     """The client or the server transactions of one engine."""
     cdef sip_pool pool
+    cdef source_table sources                   # who holds how many rows
     cdef hash_table by_key
     cdef hash_table by_dialog
     cdef readonly int64_t started
@@ -121,6 +138,8 @@ cdef class TransactionTable:
 
     # rows
     cdef uint32_t add(self, int machine, transaction_key key, uint32_t user_agent, int64_t flow, bint reliable) noexcept
+    # Count the row for its source, whose row in `sources` is `source` if it has one.
+    cdef int charge(self, uint32_t index, int32_t source, const unsigned char *prefix) except -1
     cdef int add_to_dialogs(self, uint32_t index, uint64_t dialog_key) except -1
     cdef int note_flow(self, uint32_t index) except -1
     cdef list take_flow(self, int64_t flow)          # handles of the rows of a connection
@@ -145,6 +164,7 @@ cdef class TransactionTable:
     cdef int64_t next_due_us(self) noexcept
     cdef uint32_t oldest_finished(self, int64_t now_us) noexcept
     # the parts
+    cdef void count_unfinished(self, transaction_row *row, int change) noexcept
     cdef void drop_flow(self, uint32_t index) noexcept
     cdef void drop_references(self) noexcept
     cdef void release(self, transaction_row *row) noexcept

@@ -12,7 +12,7 @@ beyond the spans that identify it; it never calls Python code.
 """
 
 from cpython.ref cimport Py_XDECREF, PyObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from sipcore import machines
@@ -27,6 +27,14 @@ cdef extern from "pool.h" nogil:
     int pool_take(sip_pool *pool)
     void pool_give(sip_pool *pool, int index)
     size_t pool_octets(const sip_pool *pool)
+
+
+cdef extern from "sources.h" nogil:
+    int sources_init(source_table *sources, sip_key key)
+    void sources_free(source_table *sources)
+    int32_t source_hold(source_table *sources, int32_t index, const unsigned char *prefix)
+    void source_release(source_table *sources, int32_t index)
+    size_t sources_octets(const source_table *sources)
 
 
 cdef extern from "transactions.h" nogil:
@@ -137,9 +145,10 @@ cdef class TransactionTable:
         cdef int queue
         if len(key) != 16:
             raise ValueError("the key of a transaction table has 16 octets")
-        if pool_init(&self.pool, sizeof(transaction_row)) or hash_init(&self.by_key) or hash_init(&self.by_dialog):
-            raise MemoryError
         self.key = siphash_key(<const char *>key)
+        if (pool_init(&self.pool, sizeof(transaction_row)) or hash_init(&self.by_key) or hash_init(&self.by_dialog)
+                or sources_init(&self.sources, self.key)):
+            raise MemoryError
         self.by_flow = {}
         self.wheel = wheel
         self.wheel_tag = wheel_tag
@@ -151,6 +160,7 @@ cdef class TransactionTable:
         pool_free(&self.pool)
         hash_free(&self.by_key)
         hash_free(&self.by_dialog)
+        sources_free(&self.sources)
 
     cdef void drop_references(self) noexcept:
         """Let go of what every row refers to, without its machine."""
@@ -189,9 +199,19 @@ cdef class TransactionTable:
         return self.pool.used
 
     @property
+    def source_count(self) -> int:
+        """How many addresses (IPv6: /64 networks) hold a transaction of this table."""
+        return self.sources.rows.used
+
+    @property
     def octets(self) -> int:
         """Memory of rows and buckets, without what rows refer to."""
         return pool_octets(&self.pool) + hash_octets(&self.by_key) + hash_octets(&self.by_dialog)
+
+    @property
+    def source_octets(self) -> int:
+        """Memory of the rows that count for sources."""
+        return sources_octets(&self.sources)
 
     # rows
 
@@ -216,6 +236,20 @@ cdef class TransactionTable:
         self.started += 1
         self.unfinished += 1
         return taken
+
+    cdef int charge(self, uint32_t index, int32_t source, const unsigned char *prefix) except -1:
+        cdef transaction_row *row = self.row(index)
+        source = source_hold(&self.sources, source, prefix)
+        if source == SOURCE_NONE:
+            raise MemoryError
+        row.source = source + 1
+        source_at(&self.sources, source).unfinished += is_unfinished(row.state)
+        return 0
+
+    cdef inline void count_unfinished(self, transaction_row *row, int change) noexcept:
+        self.unfinished += change
+        if row.source:
+            source_at(&self.sources, row.source - 1).unfinished += change
 
     cdef int note_flow(self, uint32_t index) except -1:
         """Remember which rows hang on a connection, so that its end finds them; datagram flows do not end."""
@@ -244,7 +278,9 @@ cdef class TransactionTable:
         cdef transaction_row *row = self.row(index)
         cdef PyObject *octets = <PyObject *>row.octets
         cdef PyObject *owner = <PyObject *>row.owner
-        self.unfinished -= is_unfinished(row.state)
+        self.count_unfinished(row, -<int>is_unfinished(row.state))
+        if row.source:
+            source_release(&self.sources, row.source - 1)
         self.drop_flow(index)
         self.dequeue(index)
         hash_remove(&self.by_key, <uint32_t>row.key.low, index)
@@ -314,7 +350,7 @@ cdef class TransactionTable:
             row.interval_ms = 0
         if cell.actions & STOP_TIMERS:
             row.deadline_us = 0
-        self.unfinished += <int>is_unfinished(cell.next_state) - <int>is_unfinished(row.state)
+        self.count_unfinished(row, <int>is_unfinished(cell.next_state) - <int>is_unfinished(row.state))
         row.state = cell.next_state
         starts = cell.actions & start_mask
         timer = 0
@@ -330,7 +366,7 @@ cdef class TransactionTable:
         cdef transaction_timer *kind = &timers[timer]
         cdef bint reliable = row.flags & TRANSACTION_RELIABLE
         if reliable and kind.on_reliable == ZERO_ON_RELIABLE:
-            self.unfinished -= is_unfinished(row.state)
+            self.count_unfinished(row, -<int>is_unfinished(row.state))
             row.state = STATE_TERMINATED
             return
         if reliable and kind.on_reliable == NEVER_ON_RELIABLE:

@@ -136,6 +136,7 @@ cdef extern from "scan.h" nogil:
 
     int sip_scan(const char *octets, size_t size, const sip_limits *limits, sip_line *lines, size_t lines_room,
                  sip_index *index)
+    bint sip_outline(const char *octets, size_t size, sip_line *lines, size_t room, sip_index *index)
     const char *sip_instruction_set(size_t number)
     int sip_use_instruction_set(const char *name)
     const char *sip_fault_reason(int fault)

@@ -94,13 +94,20 @@ int sip_transport_id(const char *name, size_t size)
     return SIP_TRANSPORT_OTHER;
 }
 
+/* The last entry is the one of status code 0, without words. */
 const sip_phrase *sip_reason_phrase(int status_code)
 {
-    const sip_phrase *phrase = sip_reason_phrases;
+    const size_t none = sizeof sip_reason_phrases / sizeof *sip_reason_phrases - 1;
+    size_t low = 0, high = none, middle;
 
-    while (phrase->status_code && phrase->status_code != status_code)
-        phrase++;
-    return phrase;
+    while (low < high) {
+        middle = (low + high) / 2;
+        if (sip_reason_phrases[middle].status_code < status_code)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return sip_reason_phrases + (sip_reason_phrases[low].status_code == status_code ? low : none);
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include "fast.h"
 #include "lines.h"
 #include "names_lookup.h"
+#include "outline.h"
 #include "routing.h"
 #include "values.h"
 

@@ -137,6 +137,12 @@ enum sip_scan_result {
 int sip_scan(const char *octets, size_t size, const sip_limits *limits,
              sip_line *lines, size_t lines_room, sip_index *index);
 
+/* What a server that is overloaded needs of a plain request for new work that came in a datagram: method, top Via,
+ * sent-by, branch, Call-ID and the lines that a response copies are filled in, nothing else is.  0 when the request
+ * may belong to a dialog or a transaction of another kind, or has anything unusual about it: then only the scan tells.
+ * What the outline tells of a message, the scan tells too. */
+int sip_outline(const char *octets, size_t size, sip_line *lines, size_t room, sip_index *index);
+
 /* The instruction sets that this machine can index lines with, best first; NULL after the last.  The best is used
  * unless another is chosen (0; -1 if it cannot run here), which tests do. */
 const char *sip_instruction_set(size_t number);

@@ -49,6 +49,7 @@ typedef struct {
     uint32_t interval_ms;                     /* of the repeating timer; 0: none runs */
     uint32_t user_agent;
     uint32_t to_tag_hash;
+    uint32_t source;                          /* its row in the table of sources + 1; 0: counted for nobody */
     int64_t repeat_us;                        /* when the repeating timer is due */
     uint8_t machine, state;
     uint8_t deadline_event, repeat_event;
@@ -174,6 +175,18 @@ static inline uint64_t dialog_key(sip_key key, uint32_t user_agent, const char *
     key_add_span(&text, octets, index->from_tag);
     key_add_span(&text, octets, index->call_id);
     if (token.size) key_add_span(&text, octets, token);
+    return siphash13(key, text.octets, text.size);
+}
+
+/* What the To tag of responses to a request is made of (RFC 3261 section 8.2.7): its top Via and its Call-ID. */
+static inline uint64_t response_tag(sip_key key, const char *octets, const sip_index *index)
+{
+    transaction_key_text text;
+    text.key = key;
+    text.size = 0;
+    key_add_span(&text, octets, index->branch);
+    key_add_span(&text, octets, index->sent_by);
+    key_add_span(&text, octets, index->call_id);
     return siphash13(key, text.octets, text.size);
 }
 

@@ -1,0 +1,152 @@
+# distutils: sources = src_pyx/sipcore/c/scan.c
+"""Overload: which requests may have a transaction, and which get a 503 or nothing (FAULTS 45 to 49).
+
+Three bounds, all O(1): transactions without a final response, transactions in all, and the time for which the queue
+that requests come from has not been empty.  Of the first two no source holds more than its share; at the third those
+who ask most are refused first.  Requests inside dialogs come before new ones (FAULTS 48).
+
+Does not know sockets, the clock, messages or how a refusal is written.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t
+
+from sipcore._connections cimport ConnectionTable, address_clear, host_address, prefix_of
+from sipcore._transactions cimport *
+
+from sipcore.errors import UsageError
+
+
+cdef enum:
+    PERIOD_SHIFT = 20                    # what is recent: within 2**20 microseconds
+    REFUSE_ALL = 2                       # times the patience, after which all new requests are refused,
+    DROP_HEAVY = 4                       # and those of who asks most are dropped
+
+
+@cython.final
+cdef class Overload:
+    def __cinit__(self, TransactionTable table not None, ConnectionTable connections not None):
+        self.table = table
+        self.connections = connections
+        self.max_transactions = 1 << 20
+        self.admission_limit = 1 << 17
+        self.share = SOURCE_SHARE_WHOLE * 3 // 4
+        self.patience_us = 100_000
+        self.retry_after = 5
+
+    def __repr__(self):
+        return (f"<Overload {self.table.unfinished} of {self.admission_limit} unfinished, "
+                f"{self.table.live} of {self.max_transactions} transactions>")
+
+    @property
+    def source_share(self):
+        return self.share / <double>SOURCE_SHARE_WHOLE
+
+    @source_share.setter
+    def source_share(self, double share):
+        if not 0 < share <= 1:
+            raise UsageError(f"a share is more than 0 and at most 1, not {share}")
+        self.share = max(1, <uint32_t>(share * SOURCE_SHARE_WHOLE + 0.5))
+
+    @property
+    def patience(self):
+        return self.patience_us / 1e6
+
+    @patience.setter
+    def patience(self, double seconds):
+        if not seconds > 0:
+            raise UsageError(f"a patience is more than 0 seconds, not {seconds}")
+        self.patience_us = <int64_t>min(seconds * 1e6, 1e15)
+
+    @property
+    def retry_after(self):
+        return self.seconds
+
+    @retry_after.setter
+    def retry_after(self, int seconds):
+        if seconds < 0:
+            raise UsageError(f"nobody can come back {-seconds} seconds ago")
+        self.seconds = seconds
+        spread = range(seconds, 2 * seconds + 1, max(1, seconds // 8))
+        self.retry_after_lines = [b"Retry-After: %d\r\n" % wait for wait in spread]
+
+    @property
+    def sources(self):
+        return self.table.source_count
+
+    cdef bytes retry_after_line(self):
+        """The next of some waits, so that not all come back at once."""
+        self.turn += 1
+        return <bytes>self.retry_after_lines[self.turn % <uint32_t>len(self.retry_after_lines)]
+
+    cdef bint is_pressed(self, int64_t now_us) noexcept:
+        """A single source reaches its share of a bound when that much of it is taken; nobody does before."""
+        if self.standing_us > self.patience_us:
+            return True
+        if self.table.unfinished * SOURCE_SHARE_WHOLE >= self.admission_limit * self.share:
+            return True
+        return (self.table.pool.used * SOURCE_SHARE_WHOLE >= self.max_transactions * self.share
+                and self.table.oldest_finished(now_us) == TRANSACTION_NONE)
+
+    cdef Verdict judge(self, bint in_dialog, int64_t flow, int64_t now_us) noexcept:
+        cdef Verdict verdict
+        cdef host_address remote
+        if not self.connections.flow_remote(flow, &remote):
+            address_clear(&remote)
+        prefix_of(&remote, self.prefix)
+        self.source = source_find(&self.table.sources, self.prefix)
+        sources_start_period(&self.table.sources, <uint32_t>(now_us >> PERIOD_SHIFT))
+        verdict = self.judge_source(in_dialog, now_us)
+        if verdict != ADMITTED:
+            source_note(&self.table.sources, self.source)
+        return verdict
+
+    cdef Verdict judge_source(self, bint in_dialog, int64_t now_us) noexcept:
+        cdef int64_t held = 0, unfinished = 0
+        cdef Verdict verdict
+        if self.source != SOURCE_NONE:
+            held = source_at(&self.table.sources, self.source).held
+            unfinished = source_at(&self.table.sources, self.source).unfinished
+        if not in_dialog:
+            if self.standing_us > self.patience_us:
+                verdict = self.judge_delay(is_heavy_source(&self.table.sources, self.source))
+                if verdict != ADMITTED:
+                    return verdict
+            if not is_within_share(unfinished, self.admission_limit - self.table.unfinished, self.share):
+                self.over_share += self.table.unfinished < self.admission_limit
+                return REFUSED
+        return ADMITTED if self.has_room(in_dialog, held, now_us) else REFUSED
+
+    cdef Verdict judge_delay(self, bint is_heavy) noexcept:
+        """More comes in than can be answered: refusing is cheap, so the queue shrinks and delays end (RFC 7339)."""
+        if is_heavy and self.standing_us > DROP_HEAVY * self.patience_us:
+            self.dropped += 1
+            return DROPPED
+        if is_heavy or self.standing_us > REFUSE_ALL * self.patience_us:
+            self.overdue += 1
+            return REFUSED
+        return ADMITTED
+
+    cdef bint has_room(self, bint in_dialog, int64_t held, int64_t now_us) noexcept:
+        """Room for one more row, made by forgetting an old finished one if need be.
+
+        An eighth of the room is for requests inside dialogs alone.
+        """
+        cdef int64_t room = self.max_transactions - self.table.pool.used
+        cdef uint32_t oldest
+        if in_dialog:
+            room += self.max_transactions // 8
+        if is_within_share(held, room, self.share):
+            return True
+        oldest = self.table.oldest_finished(now_us)
+        if oldest == TRANSACTION_NONE:
+            self.over_share += room > 0
+            return False
+        if room > 0 and self.table.row(oldest).source != <uint32_t>(self.source + 1):
+            self.over_share += 1
+            return False
+        self.forgotten += 1
+        self.table.remove(oldest)
+        if self.source != SOURCE_NONE:
+            self.source = source_find(&self.table.sources, self.prefix)
+        return True
