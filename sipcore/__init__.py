@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from sipcore.call import Call, IncomingCall, OutgoingCall
     from sipcore.device import Device
     from sipcore.dialog import Dialog
+    from sipcore.membership import RegistrationState
     from sipcore.outgoing import Challenged, ClientTransaction, Hop, OutgoingRequest
     from sipcore.proxy import Proxy
     from sipcore.registrar import Registrar
+    from sipcore.registrations import Registration, Registrations
     from sipcore.serving import serve
     from sipcore.stack import Stack, UserAgent
     from sipcore.workers import Workers
@@ -62,6 +64,9 @@ __all__ = [
     "ParseError",
     "Proxy",
     "Registrar",
+    "Registration",
+    "RegistrationState",
+    "Registrations",
     "Request",
     "Response",
     "SipError",
@@ -88,10 +93,12 @@ _ROOMS = {
     "sipcore.call": ("Call", "IncomingCall", "OutgoingCall"),
     "sipcore.device": ("Device",),
     "sipcore.dialog": ("Dialog",),
+    "sipcore.membership": ("RegistrationState",),
     "sipcore.outgoing": ("Challenged", "ClientTransaction", "Hop", "OutgoingRequest"),
     "sipcore.proxy": ("Proxy",),
     "sipcore.registrar": ("Registrar",),
     "sipcore.serving": ("serve",),
+    "sipcore.registrations": ("Registration", "Registrations"),
     "sipcore.stack": ("Stack", "UserAgent"),
     "sipcore.workers": ("Workers",),
 }

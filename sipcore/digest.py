@@ -16,7 +16,8 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from sipcore.errors import ParseError, SipError
 from sipcore.headers.authentication import (
@@ -27,6 +28,7 @@ from sipcore.headers.authentication import (
     parse_challenges,
     parse_credentials,
 )
+from sipcore.sharing import share
 
 Header = tuple[str, str]
 
@@ -102,16 +104,43 @@ class DigestInput:
 # The client
 
 
-@dataclass(slots=True, repr=False)
-class _Session:
-    """What is kept of the challenge that a realm was last answered, and how often its nonce was used."""
+Place = tuple[int, str]  # 401 or 407, and the realm
 
-    nonce: str
-    cnonce: str
-    algorithm: str | None
-    qop: str | None
-    opaque: str | None
-    count: int = 0
+
+class _Session:
+    """What is kept of the challenge that a realm was last answered, and how often its nonce was used.
+
+    There is one for each of tens of thousands of registrations: what they have in common is shared.
+    """
+
+    __slots__ = ("_cnonce", "algorithm", "count", "nonce", "opaque", "place", "qop")
+
+    def __init__(self, place: Place, challenge: Challenge, cnonce: int) -> None:
+        self.place = place
+        self.nonce = challenge.nonce or ""
+        self.algorithm = None if challenge.algorithm is None else share(challenge.algorithm)
+        self.qop = _choose_qop(challenge)
+        self.opaque = None if challenge.opaque is None else share(challenge.opaque)
+        self.count = 0
+        self._cnonce = cnonce
+
+    @property
+    def cnonce(self) -> str:
+        return f"{self._cnonce:024x}"
+
+
+class _Realm(NamedTuple):
+    """A realm that was met, and the strongest hash that it ever offered (SPEC B7)."""
+
+    name: str
+    learnt: bool = False
+    strength: int = 0
+
+
+@lru_cache(maxsize=256)
+def _shared_realms(realms: tuple[_Realm, ...]) -> tuple[_Realm, ...]:
+    """One tuple for the many clients that met the same realms."""
+    return realms
 
 
 class DigestClient:
@@ -124,7 +153,7 @@ class DigestClient:
     anybody else get none (FAULTS 34).
     """
 
-    __slots__ = ("_allowed", "_learnt", "_password", "_random", "_sessions", "_strongest", "user_name")
+    __slots__ = ("_allowed", "_password", "_random", "_realms", "_sessions", "user_name")
 
     def __init__(
         self,
@@ -138,9 +167,8 @@ class DigestClient:
         self._password = password
         self._random = random
         self._allowed = frozenset(allowed_realms)
-        self._learnt: tuple[str, ...] = ()
-        self._strongest: dict[str, int] = {}
-        self._sessions: dict[tuple[int, str], _Session] = {}
+        self._realms: tuple[_Realm, ...] = ()
+        self._sessions: tuple[_Session, ...] = ()
 
     def __repr__(self) -> str:
         return f"DigestClient({self.user_name!r})"
@@ -154,12 +182,22 @@ class DigestClient:
         if self._allowed:
             if realm not in self._allowed:
                 raise DigestRefused(f"realm {realm!r} is not in X_AuthRealms")
-        elif realm not in self._learnt:
+        elif not self._met(realm).learnt:
             if in_dialog:
                 raise DigestRefused(f"realm {realm!r} was never seen outside a dialog")
-            if len(self._learnt) >= MAXIMUM_REALMS:
+            if not self._note(self._met(realm)._replace(learnt=True)):
                 raise DigestRefused(f"realm {realm!r} is one more than {MAXIMUM_REALMS}")
-            self._learnt = (*self._learnt, realm)
+
+    def _met(self, realm: str) -> _Realm:
+        return next((met for met in self._realms if met.name == realm), _Realm(realm))
+
+    def _note(self, realm: _Realm) -> bool:
+        """Remember what is known of a realm; False when there is no room for one more."""
+        others = [met for met in self._realms if met.name != realm.name]
+        if len(others) >= MAXIMUM_REALMS:
+            return False
+        self._realms = _shared_realms((*others, realm))
+        return True
 
     def choose(self, challenges: Sequence[Challenge]) -> Challenge:
         """The strongest usable challenge of one realm; never a weaker hash than it offered before (SPEC B7)."""
@@ -169,35 +207,36 @@ class DigestClient:
         best = max(usable, key=lambda challenge: STRENGTH[algorithm_name(challenge.algorithm)[0]])
         strength = STRENGTH[algorithm_name(best.algorithm)[0]]
         realm = best.realm or ""
-        floor = self._strongest.get(realm, 0)
-        if strength == 0 < floor:
+        met = self._met(realm)
+        if strength == 0 < met.strength:
             raise DigestRefused(f"realm {realm!r} offered SHA-256 before and now MD5 alone")
-        if strength > floor and (realm in self._strongest or len(self._strongest) < MAXIMUM_REALMS):
-            self._strongest[realm] = strength
+        if strength > met.strength:
+            self._note(met._replace(strength=strength))
         return best
 
     def start_session(self, status_code: int, challenge: Challenge) -> None:
         """From now on this challenge's nonce is used for its realm."""
-        key = (status_code, challenge.realm or "")
-        cnonce = f"{self._random.getrandbits(96):024x}"
-        self._sessions.pop(key, None)
-        self._sessions[key] = _Session(
-            challenge.nonce or "", cnonce, challenge.algorithm, _choose_qop(challenge), challenge.opaque
-        )
-        if len(self._sessions) > 2 * MAXIMUM_REALMS:
-            del self._sessions[next(iter(self._sessions))]
+        place = _shared_place(status_code, challenge.realm or "")
+        session = _Session(place, challenge, self._random.getrandbits(96))
+        others = [kept for kept in self._sessions if kept.place != place]
+        self._sessions = (*others[-2 * MAXIMUM_REALMS + 1 :], session)
+
+    def _session(self, place: Place) -> _Session | None:
+        return next((session for session in self._sessions if session.place == place), None)
 
     def nonce_in_use(self, status_code: int, realm: str) -> str | None:
-        session = self._sessions.get((status_code, realm))
+        session = self._session((status_code, realm))
         return session.nonce if session else None
 
-    def known_realms(self) -> list[tuple[int, str]]:
+    def known_realms(self) -> list[Place]:
         """(401 or 407, realm) of every realm whose nonce can be used again."""
-        return list(self._sessions)
+        return [session.place for session in self._sessions]
 
-    def credentials(self, key: tuple[int, str], method: str, uri: str, body: bytes) -> Header:
+    def credentials(self, key: Place, method: str, uri: str, body: bytes) -> Header:
         """The header that answers the realm `key` = (401 or 407, realm), its nonce count risen by one."""
-        session = self._sessions[key]
+        session = self._session(key)
+        if session is None:
+            raise DigestRefused(f"realm {key[1]!r} has made no challenge")
         session.count += 1
         asked = DigestInput(
             algorithm=session.algorithm,
@@ -218,10 +257,15 @@ class DigestClient:
 
     def use_next_nonce(self, status_code: int, nonce: str) -> None:
         """The server named the nonce to use next (RFC 7616 section 3.5); only where one realm of that kind is known."""
-        keys = [key for key in self._sessions if key[0] == status_code]
-        if len(keys) == 1 and nonce:
-            session = self._sessions[keys[0]]
-            session.nonce, session.count = nonce, 0
+        sessions = [session for session in self._sessions if session.place[0] == status_code]
+        if len(sessions) == 1 and nonce:
+            sessions[0].nonce, sessions[0].count = nonce, 0
+
+
+@lru_cache(maxsize=256)
+def _shared_place(status_code: int, realm: str) -> Place:
+    """One tuple for all users of a realm."""
+    return status_code, realm
 
 
 def _why_unusable(challenge: Challenge) -> str | None:
@@ -280,8 +324,8 @@ class DigestAttempt:
         self._body = body
         self._in_dialog = in_dialog
         self._challenges = 0
-        self._realms: list[tuple[int, str]] = []
-        self._retried_stale: set[tuple[int, str]] = set()
+        self._realms: list[Place] = []
+        self._retried_stale: set[Place] = set()
 
     def first_headers(self) -> list[Header]:
         """Credentials for nonces that are already known, to spare a challenge; they don't count as a try."""
@@ -331,7 +375,7 @@ class DigestAttempt:
             self._realms.append(key)
         self._client.start_session(status_code, challenge)
 
-    def _credentials(self, key: tuple[int, str]) -> Header:
+    def _credentials(self, key: Place) -> Header:
         return self._client.credentials(key, self._method, self._uri, self._body)
 
 

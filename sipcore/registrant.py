@@ -29,6 +29,7 @@ from sipcore.policy.registration import (
     UsePort,
 )
 from sipcore.register_response import read_register_response
+from sipcore.sharing import share
 from sipcore.user_agent import UserAgent
 
 logger = logging.getLogger("sipcore.device")
@@ -54,7 +55,15 @@ class RegistrantOwner(Protocol):
 
 
 class Registrant:
-    """Carries out what `machine` wants.  `on_change` is called after anything that changes its status."""
+    """Carries out what `machine` wants.  `on_change` is called after anything that changes its status.
+
+    Nothing but a timer of the engine is alive between two REGISTERs, and little is kept: a gateway
+    has tens of thousands of these.
+    """
+
+    __slots__ = (
+        "_on_change", "_owner", "_timers", "_under_way", "_user_agent", "last_status_code", "machine", "stopped",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,8 +78,8 @@ class Registrant:
         self._owner = owner
         self._user_agent = user_agent
         self._on_change = on_change
-        self._timers: dict[str, int] = {}
-        self._transactions: dict[int, ClientTransaction] = {}
+        self._timers: tuple[_Timer, ...] = ()
+        self._under_way: tuple[Answer, ...] = ()
 
     def tell(self, what: Callable[..., list[Action]], *arguments: Any, **named: Any) -> None:
         """Report an event to the machine (`tell(machine.on_connected)`) and carry out its answer."""
@@ -78,18 +87,33 @@ class Registrant:
 
     def close(self) -> None:
         """Let go of timers and of what is under way."""
-        for name in tuple(self._timers):
-            self._cancel_timer(name)
-        for transaction in tuple(self._transactions.values()):
-            transaction.abandon(TransportError("the service has ended"))
-        self._transactions.clear()
+        for timer in self._timers:
+            self._cancel_timer(timer.name)
+        for answer in self._under_way:
+            if answer.transaction is not None:
+                answer.transaction.abandon(TransportError("the service has ended"))
+        self._under_way = ()
+
+    # what a gateway's registrations do in their own way
+
+    def due(self, due: float) -> float:
+        """When a timer fires that was asked for at `due`."""
+        return due
+
+    def changed(self) -> None:
+        """Something may have changed that its owner shows."""
+        self._on_change()
+
+    def fire(self, name: str) -> None:
+        """The timer `name` is due."""
+        self.tell(self.machine.on_timer, name)
 
     # what the machine wants done
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             self._carry_out_one(action)
-        self._on_change()
+        self.changed()
 
     def _carry_out_one(self, action: Action) -> None:
         match action:
@@ -126,10 +150,12 @@ class Registrant:
             call_id=wanted.call_id,
             sequence=wanted.cseq,
         )
-        answer = _Answer(self, wanted)
-        transaction = ClientTransaction(self._user_agent, draft, observer=answer, next_hop=self._next_hop(wanted))
+        answer = Answer(self, wanted)
+        transaction = ClientTransaction(
+            self._user_agent, draft, observer=answer, next_hop=self._next_hop(wanted), leave_challenges=True
+        )
         answer.transaction = transaction
-        self._transactions[wanted.token] = transaction
+        self._under_way = (*self._under_way, answer)
         self._sent(transaction, wanted.target)
         transaction.start()
 
@@ -162,63 +188,84 @@ class Registrant:
 
     def _start_timer(self, name: str, due: float) -> None:
         self._cancel_timer(name)
-
-        def fire() -> None:
-            self._timers.pop(name, None)
-            self.tell(self.machine.on_timer, name)
-
-        self._timers[name] = self._user_agent.engine.start_timer(due, fire)
+        timer = _Timer(self, name)
+        timer.number = self._user_agent.engine.start_timer(self.due(due), timer)
+        self._timers = (*self._timers, timer)
 
     def _cancel_timer(self, name: str) -> None:
-        timer = self._timers.pop(name, 0)
-        if timer:
-            self._user_agent.engine.cancel_timer(timer)
+        for timer in self._timers:
+            if timer.name == name:
+                self._user_agent.engine.cancel_timer(timer.number)
+                self._forget(timer)
+
+    def _forget(self, timer: _Timer) -> None:
+        self._timers = tuple(other for other in self._timers if other is not timer)
 
     # what came back
 
-    def on_final(self, wanted: SendRegister, transaction: ClientTransaction, response: Response) -> None:
+    def on_final(self, answer: Answer, transaction: ClientTransaction, response: Response) -> None:
         """A final response to one REGISTER."""
-        self._transactions.pop(wanted.token, None)
+        self._ended(answer)
         self.last_status_code = response.status_code
         self._owner.on_answer()
         server = self._server(transaction.flow)
-        self.tell(self.machine.on_response, wanted.token, read_register_response(response), server=server)
+        self.tell(self.machine.on_response, answer.wanted.token, read_register_response(response), server=server)
 
-    def on_failure(self, wanted: SendRegister, transaction: ClientTransaction, error: SipError) -> None:
+    def on_failure(self, answer: Answer, transaction: ClientTransaction, error: SipError) -> None:
         """No final response to one REGISTER: 900 after Timer F, else 901 (SPEC B5)."""
-        self._transactions.pop(wanted.token, None)
-        server = self._server(transaction.flow)
+        self._ended(answer)
+        server, wanted = self._server(transaction.flow), answer.wanted
         if isinstance(error, TransactionTimeout):
             self.tell(self.machine.on_no_answer, wanted.token, server=server)
         else:
             self.tell(self.machine.on_unreachable, wanted.token, str(error), server=server)
+
+    def _ended(self, answer: Answer) -> None:
+        self._under_way = tuple(other for other in self._under_way if other is not answer)
 
     def _server(self, flow: int) -> str:
         try:
             _, _, _, host, port = self._user_agent.engine.flow_info(flow)
         except TransportError:
             return ""
-        return format_host_port(host, port)
+        return share(format_host_port(host, port))
 
 
-class _Answer:
+class _Timer:
+    """One timer of a registrant; the engine calls it when it is due."""
+
+    __slots__ = ("_registrant", "name", "number")
+
+    def __init__(self, registrant: Registrant, name: str) -> None:
+        self._registrant = registrant
+        self.name = name
+        self.number = 0
+
+    def __call__(self) -> None:
+        self._registrant._forget(self)
+        self._registrant.fire(self.name)
+
+
+class Answer:
     """Hears of one REGISTER."""
+
+    __slots__ = ("_registrant", "transaction", "wanted")
 
     def __init__(self, registrant: Registrant, wanted: SendRegister) -> None:
         self.transaction: ClientTransaction | None = None
+        self.wanted = wanted
         self._registrant = registrant
-        self._wanted = wanted
 
     def on_provisional(self, response: Response) -> None:
         """A REGISTER has no use for one."""
 
     def on_final(self, response: Response) -> None:
         if self.transaction is not None:
-            self._registrant.on_final(self._wanted, self.transaction, response)
+            self._registrant.on_final(self, self.transaction, response)
 
     def on_late_success(self, response: Response, request: Request) -> None:
         """Only INVITE has these."""
 
     def on_failure(self, error: SipError) -> None:
         if self.transaction is not None:
-            self._registrant.on_failure(self._wanted, self.transaction, error)
+            self._registrant.on_failure(self, self.transaction, error)

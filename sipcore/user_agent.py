@@ -77,6 +77,7 @@ class UserAgent:
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
         self.identity = ""
+        self.shared: dict[Any, Any] = {}  # what rooms above keep for it
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
         self.calls: set[Call] = set()

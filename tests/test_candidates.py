@@ -208,7 +208,7 @@ def test_spec_b11_any_history_leaves_an_attempt_to_come(
     waiting_until = 0.0
     for event, passed in history:
         now += passed
-        token = max(which._outstanding, default=0)
+        token = max((waiting.token for waiting in which._outstanding), default=0)
         before = which.state
         actions = _happen(which, event, now, token)
         registers = [a for a in actions if isinstance(a, SendRegister) and a.purpose == "register"]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # Lowest floor first: a room imports from floors below its own only.  A name that ends in ".*" is a
 # package whose files may import one another (its cycles are checked like all others).
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("constants", "errors", "machines"),
+    ("constants", "errors", "machines", "sharing"),
     ("scan", "addresses", "pools"),
     ("_text",),
     ("_uri",),
@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "status",
     ),
     ("config", "driver", "ports", "resolver", "streams", "workers"),
-    ("finding", "interfaces", "no_media", "simnet", "tls"),
+    ("finding", "interfaces", "no_media", "pacing", "simnet", "tls"),
     ("aio",),
     ("sim",),
     ("connecting", "outgoing", "reliable", "uas"),
@@ -55,8 +55,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("succession", "worker_process"),
     ("serving",),
     ("admission", "answering", "credentials", "forking", "keeper", "link", "registrant"),
-    ("proxy", "registration_path", "routing"),
-    ("contact_port", "registering", "registrar"),
+    ("membership", "proxy", "registration_path", "routing", "ways"),
+    ("contact_port", "registering", "registrar", "registrations"),
     ("service",),
     ("device",),
     ("",),  # the public face, sipcore/__init__.py

@@ -12,6 +12,8 @@ from sipcore.policy.decisions import format_host_port, format_seconds
 from sipcore.policy.failover import DEAD_SECONDS, DeadMarks, Place, place_of
 from sipcore.policy.locate import Target
 
+NO_MARKS = DeadMarks()  # shared by those that never had a reason to mark one
+
 
 class Candidates:
     """`targets` in the order to try; `held` is the server that holds the registration, None before there is one.
@@ -26,7 +28,7 @@ class Candidates:
         self.targets: tuple[Target, ...] = ()
         self.held: Target | None = None
         self.fails_over = True
-        self._dead = DeadMarks()
+        self._dead = NO_MARKS
         self._probes = 0
 
     def __contains__(self, target: Target) -> bool:
@@ -45,6 +47,8 @@ class Candidates:
 
     def mark_dead(self, target: Target, now: float, seconds: float | None) -> None:
         """Pass `target` over for `seconds`, 30 without an order."""
+        if self._dead is NO_MARKS:
+            self._dead = DeadMarks()
         self._dead.mark(target, now, seconds or DEAD_SECONDS)
 
     def take(self, target: Target | None) -> None:

@@ -26,9 +26,10 @@ LONGEST_RETRY_AFTER = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RegistrationPlan:
-    """What a registration is made of, for as long as its service runs.
+    """What a registration is made of, for as long as its service runs; one plan may serve many registrations.
 
-    `request_uri` and `address_of_record` are URIs (SPEC A9).  `contact_user`,
+    `request_uri` and `address_of_record` are URIs (SPEC A9), the latter and `contact_user` empty
+    in a plan whose registrations name them each for itself.  `contact_user`,
     `contact_scheme` and `transport` make the Contact, together with the local
     address that the machine is told.  Times are seconds.  `instance` is a URN or
     empty, `reg_id` is None without outbound support (SPEC B4).  `stream` says that
@@ -38,8 +39,8 @@ class RegistrationPlan:
     """
 
     request_uri: str
-    address_of_record: str
-    contact_user: str
+    address_of_record: str = ""
+    contact_user: str = ""
     contact_scheme: str = "sip"
     transport: str = "udp"
     period: int = 60
@@ -183,6 +184,7 @@ class Outstanding:
     credentials: tuple[Header, ...] = ()
     tried: tuple[Place, ...] = ()
     refusal: str = ""
+    token: int = 0
 
 
 @dataclass(slots=True)
@@ -194,35 +196,69 @@ class RegisterFailure:
     retry_at: float = 0.0
 
 
-@dataclass(slots=True)
 class RegisterCall:
     """Call-ID, From tag and the CSeq last used, of one (service, registration, server) (SPEC B4)."""
 
-    call_id: str
-    tag: str
-    cseq: int = 0
+    __slots__ = ("_drawn", "cseq", "place")
+
+    def __init__(self, source: random.Random, place: Place | None) -> None:
+        self._drawn = source.getrandbits(192)
+        self.place = place
+        self.cseq = 0
+
+    @property
+    def call_id(self) -> str:
+        return f"{self._drawn >> 64:032x}"
+
+    @property
+    def tag(self) -> str:
+        return f"{self._drawn & (1 << 64) - 1:016x}"
 
 
-class RegisterCalls:
-    """The calls of one registration, one for each server."""
+def next_call(
+    calls: tuple[RegisterCall, ...], target: Target | None, live: Iterable[Target | None], source: random.Random
+) -> tuple[RegisterCall, ...]:
+    """`calls` with that of `target` last, its CSeq risen by one; what is of no `live` server is forgotten."""
+    place = None if target is None else place_of(target)
+    call = next((call for call in calls if call.place == place), None)
+    if call is None:
+        wanted = {None, *(place_of(server) for server in live if server is not None)}
+        call = RegisterCall(source, place)
+        calls = tuple(kept for kept in calls if kept.place in wanted)
+    call.cseq += 1
+    return (*(other for other in calls if other is not call), call)
 
-    __slots__ = ("_calls", "_random")
 
-    def __init__(self, source: random.Random) -> None:
-        self._random = source
-        self._calls: dict[Place | None, RegisterCall] = {}
+def write_register(
+    plan: RegistrationPlan, address_of_record: str, outstanding: Outstanding, call: RegisterCall
+) -> SendRegister:
+    """The REGISTER that is outstanding now (SPEC A9, B4)."""
+    supported = "path, outbound" if plan.reg_id is not None else "path"
+    return SendRegister(
+        token=outstanding.token,
+        request_uri=outstanding.request_uri,
+        to=address_of_record,
+        from_=address_of_record,
+        from_tag=call.tag,
+        call_id=call.call_id,
+        cseq=call.cseq,
+        contacts=outstanding.contacts,
+        expires=outstanding.expires,
+        headers=(("Supported", supported), *outstanding.credentials),
+        target=outstanding.target,
+        redirected=outstanding.redirections > 0,
+        purpose=outstanding.purpose,
+    )
 
-    def next(self, target: Target | None, live: Iterable[Target | None]) -> RegisterCall:
-        """The call of `target` with its CSeq risen by one; what is of no `live` server is forgotten."""
-        key = None if target is None else place_of(target)
-        call = self._calls.get(key)
-        if call is None:
-            wanted = {None, *(place_of(server) for server in live if server is not None)}
-            self._calls = {kept: value for kept, value in self._calls.items() if kept in wanted}
-            bits = self._random.getrandbits
-            call = self._calls[key] = RegisterCall(f"{bits(128):032x}", f"{bits(64):016x}")
-        call.cseq += 1
-        return call
+
+def contact_values(plan: RegistrationPlan, contact: str, expires: int, bound: str) -> tuple[str, ...]:
+    """Our Contact, and the `bound` one that it replaces with expires=0 (not where reg-id does that; SPEC B4, B14)."""
+    features = f';+sip.instance="<{plan.instance}>"' if plan.instance else ""
+    features += f";reg-id={plan.reg_id}" if plan.reg_id is not None else ""
+    values: tuple[str, ...] = (f"<{contact}>{features};expires={expires}",)
+    if bound and bound != contact and plan.reg_id is None:
+        values = (*values, f"<{bound}>;expires=0")
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from sipcore.errors import SipError
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.codes import NO_ANSWER, NOT_REACHABLE
-from sipcore.policy.contact import ContactAddress
-from sipcore.policy.decisions import format_host_port, format_seconds
+from sipcore.policy.contact import ContactAddress, FixedContact
+from sipcore.policy.decisions import format_host_port
 from sipcore.policy.failover import Place, place_of
 from sipcore.policy.locate import Target
 from sipcore.policy.register import (
@@ -27,17 +27,26 @@ from sipcore.policy.register import (
     Granted,
     Header,
     Outstanding,
-    RegisterCalls,
+    RegisterCall,
     RegisterFailure,
     RegisterResponse,
     RegistrationPlan,
     SendRegister,
+    contact_values,
     draw_refresh,
+    next_call,
     read_granted,
     retry_after_wait,
+    write_register,
 )
 from sipcore.policy.registration_table import (
+    CANDIDATES,
+    PROBE,
+    REFRESH,
+    RETRY,
+    STOP,
     TABLE,
+    TIMER_OF,
     Action,
     Event,
     FindCandidates,
@@ -48,6 +57,7 @@ from sipcore.policy.registration_table import (
     Unregistered,
     UsePort,
 )
+from sipcore.policy.registration_words import describe
 
 __all__ = [
     "Action",
@@ -66,7 +76,6 @@ MOST_INTERVALS_TOO_BRIEF = 2
 STOP_SECONDS = 4.0
 NOTHING_GRANTED = Granted(0, "")
 TIMER_SLACK = 0.01
-REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
 
 
 class RegistrationMachine:
@@ -74,15 +83,16 @@ class RegistrationMachine:
 
     `host` and `port` are the local address that Contact shows.  `authenticator`
     answers challenges (None: there is no password).  `random` draws waits and makes
-    Call-IDs: let nobody guess it.
+    Call-IDs: let nobody guess it.  A plan that many registrations share names no
+    user: then `address_of_record` and `contact_user` are given here.  `contact` is
+    a whole Contact URI to show in place of the local address.
     """
 
     __slots__ = (
         "_address", "_authenticator", "_bound_contact", "_calls", "_connected_to", "_failure", "_granted",
         "_minimum_expires", "_outstanding", "_pending_wait", "_port_index", "_probe_planned", "_random",
-        "_silent", "_token",
-        "active_calls", "bound_until", "candidates", "connected", "next_attempt", "plan", "server",
-        "service_route", "state",
+        "_silent", "_token", "active_calls", "address_of_record", "bound_until", "candidates", "connected",
+        "contact_user", "next_attempt", "plan", "server", "service_route", "state",
     )  # fmt: skip
 
     def __init__(
@@ -93,8 +103,13 @@ class RegistrationMachine:
         port: int,
         random: random.Random,
         authenticator: Authenticator | None = None,
+        address_of_record: str = "",
+        contact_user: str = "",
+        contact: str = "",
     ) -> None:
         self.plan = plan
+        self.address_of_record = address_of_record or plan.address_of_record
+        self.contact_user = contact_user or plan.contact_user
         self.state = State.IDLE
         self.connected = not plan.stream
         self.service_route: tuple[str, ...] = ()
@@ -103,14 +118,14 @@ class RegistrationMachine:
         self.next_attempt: float | None = None
         self.active_calls = 0
         self.server = ""
-        self._address = ContactAddress(host, port)
+        self._address: ContactAddress = FixedContact(contact, host, port) if contact else ContactAddress(host, port)
         self._bound_contact = ""
         self._connected_to: Target | None = None
         self._random = random
         self._authenticator = authenticator
         self._minimum_expires = 0
-        self._calls = RegisterCalls(random)
-        self._outstanding: dict[int, Outstanding] = {}
+        self._calls: tuple[RegisterCall, ...] = ()
+        self._outstanding: tuple[Outstanding, ...] = ()
         self._token = 0
         self._failure: RegisterFailure | None = None
         self._granted = NOTHING_GRANTED
@@ -153,10 +168,9 @@ class RegistrationMachine:
 
     def on_response(self, now: float, token: int, response: RegisterResponse, *, server: str = "") -> list[Action]:
         """A response to the REGISTER `token`, from `server` ("192.0.2.10:5060").  Late ones are ignored."""
-        outstanding = self._outstanding.get(token)
-        if outstanding is None or response.status_code < 200:
+        outstanding = None if response.status_code < 200 else self._take(token)
+        if outstanding is None:
             return []
-        self._drop(token)
         if outstanding.purpose == "register" or (outstanding.purpose == "fallback" and response.status_code < 300):
             self.server = server or self.server
         self._silent = False
@@ -183,7 +197,7 @@ class RegistrationMachine:
             return self._probe(now)
         if name == CANDIDATES:
             return [] if self.state in (State.LEAVING, State.STOPPING, State.STOPPED) else [FindCandidates()]
-        if self.next_attempt is None or name != self._timer_name():
+        if self.next_attempt is None or name != TIMER_OF.get(self.state, RETRY):
             return []
         if now < self.next_attempt - TIMER_SLACK:
             return [StartTimer(name, self.next_attempt)]
@@ -202,6 +216,11 @@ class RegistrationMachine:
             return []
         self._address.move(host, port)
         return self._fire(Event.MOVED, now)
+
+    def on_refresh(self, now: float) -> list[Action]:
+        """Somebody wants it registered anew: at once, but where an attempt runs or a wait was ordered (SPEC B11)."""
+        ready = self.connected and self.state is not State.ORDERED
+        return self._fire(Event.MOVED, now) if ready and not self._outstanding else []
 
     def on_stop(self, now: float, *, wait: bool = True) -> list[Action]:
         """Take the binding back, in a bounded time, and end (SPEC B16).
@@ -244,21 +263,22 @@ class RegistrationMachine:
         return [UsePort(port), Note(f"no answer on the last port, now from {port}", "SPEC A3")]
 
     def _forget(self, _now: float) -> list[Action]:
-        self._outstanding.clear()
+        self._outstanding = ()
         return []
 
     def _cancel(self, _now: float) -> list[Action]:
         self.next_attempt = None
         self._probe_planned = False
-        self._outstanding.clear()
+        self._outstanding = ()
         return [CancelTimer(REFRESH), CancelTimer(RETRY), CancelTimer(PROBE)]
 
     def _bind(self, now: float) -> list[Action]:
-        expires = self._granted.expires
+        granted, self._granted = self._granted, NOTHING_GRANTED
+        expires = granted.expires
         self._failure = None
         self.bound_until = now + expires
         self.next_attempt = now + draw_refresh(expires, self._random)
-        note = Note(f"registered for {expires}s: {self._granted.why}", "SPEC B2, B3", self.next_attempt)
+        note = Note(f"registered for {expires}s: {granted.why}", "SPEC B2, B3", self.next_attempt)
         actions: list[Action] = [
             Registered(self.registered_with, expires, self.service_route),
             StartTimer(REFRESH, self.next_attempt),
@@ -282,7 +302,7 @@ class RegistrationMachine:
         return [*self._send(now, "stop", self.registered_with, 0, ()), *self._bound_wait(now)]
 
     def _end(self, _now: float) -> list[Action]:
-        self._outstanding.clear()
+        self._outstanding = ()
         self.next_attempt = None
         gone = not self._bound_contact
         self.bound_until = None
@@ -312,47 +332,26 @@ class RegistrationMachine:
             expires,
             self.plan.request_uri,
             attempt,
-            self._contact_values(contact, expires),
+            contact_values(self.plan, contact, expires, self._bound_contact),
             credentials=credentials,
             tried=tried if target is None else (*tried, place_of(target)),
         )
         return [self._send_outstanding(outstanding)]
 
-    def _drop(self, token: int) -> None:
-        """Nothing is outstanding most of the time: a new empty dict is smaller than one that was used."""
-        self._outstanding = {other: waiting for other, waiting in self._outstanding.items() if other != token}
-
-    def _contact_values(self, contact: str, expires: int) -> tuple[str, ...]:
-        """Our Contact, and the one that it replaces with expires=0 (not where reg-id does that; SPEC B4, B14)."""
-        features = f';+sip.instance="<{self.plan.instance}>"' if self.plan.instance else ""
-        features += f";reg-id={self.plan.reg_id}" if self.plan.reg_id is not None else ""
-        values: tuple[str, ...] = (f"<{contact}>{features};expires={expires}",)
-        if self._bound_contact and self._bound_contact != contact and self.plan.reg_id is None:
-            values = (*values, f"<{self._bound_contact}>;expires=0")
-        return values
+    def _take(self, token: int) -> Outstanding | None:
+        """The REGISTER `token`, no longer outstanding; None for one that is not waited for."""
+        taken = next((waiting for waiting in self._outstanding if waiting.token == token), None)
+        self._outstanding = tuple(waiting for waiting in self._outstanding if waiting is not taken)
+        return taken
 
     def _send_outstanding(self, outstanding: Outstanding) -> SendRegister:
         """Give it a token and the next CSeq of its server's Call-ID (SPEC B4)."""
         self._token += 1
-        self._outstanding[self._token] = outstanding
-        live = [self.registered_with, *self.candidates.targets, *(o.target for o in self._outstanding.values())]
-        call = self._calls.next(outstanding.target, live)
-        supported = "path, outbound" if self.plan.reg_id is not None else "path"
-        return SendRegister(
-            token=self._token,
-            request_uri=outstanding.request_uri,
-            to=self.plan.address_of_record,
-            from_=self.plan.address_of_record,
-            from_tag=call.tag,
-            call_id=call.call_id,
-            cseq=call.cseq,
-            contacts=outstanding.contacts,
-            expires=outstanding.expires,
-            headers=(("Supported", supported), *outstanding.credentials),
-            target=outstanding.target,
-            redirected=outstanding.redirections > 0,
-            purpose=outstanding.purpose,
-        )
+        outstanding.token = self._token
+        self._outstanding = (*self._outstanding, outstanding)
+        live = [self.registered_with, *self.candidates.targets, *(o.target for o in self._outstanding)]
+        self._calls = next_call(self._calls, outstanding.target, live, self._random)
+        return write_register(self.plan, self.address_of_record, outstanding, self._calls[-1])
 
     # Answers that lead to another REGISTER at once
 
@@ -381,7 +380,7 @@ class RegistrationMachine:
             outstanding.refusal = str(refused)
             return None
         contact = outstanding.contact if outstanding.expires == 0 else self.contact
-        contacts = self._contact_values(contact, outstanding.expires)
+        contacts = contact_values(self.plan, contact, outstanding.expires, self._bound_contact)
         return replace(outstanding, credentials=tuple(headers), contact=contact, contacts=contacts)
 
     def _lengthen(self, outstanding: Outstanding, response: RegisterResponse) -> Outstanding | None:
@@ -392,7 +391,7 @@ class RegistrationMachine:
         if outstanding.too_brief >= MOST_INTERVALS_TOO_BRIEF:
             return None
         self._minimum_expires = wanted
-        contacts = self._contact_values(outstanding.contact, wanted)
+        contacts = contact_values(self.plan, outstanding.contact, wanted, self._bound_contact)
         return replace(outstanding, expires=wanted, contacts=contacts, too_brief=outstanding.too_brief + 1)
 
     def _redirect(self, outstanding: Outstanding, response: RegisterResponse) -> Outstanding | None:
@@ -439,7 +438,7 @@ class RegistrationMachine:
         fell_back = outstanding.purpose == "fallback"
         left = self.candidates.left_for(outstanding.target, fell_back=fell_back)
         if fell_back:
-            self._outstanding.clear()
+            self._outstanding = ()
         old_contact, self._bound_contact = self._bound_contact, outstanding.contact
         self._granted = granted
         self.candidates.take(outstanding.target)
@@ -483,8 +482,7 @@ class RegistrationMachine:
 
     def _give_up(self, now: float, token: int, code: int, why: str, server: str) -> list[Action]:
         """900 or 901 for the REGISTER `token`."""
-        outstanding = self._outstanding.get(token)
-        self._drop(token)
+        outstanding = self._take(token)
         if outstanding is None or outstanding.purpose == "remove":
             return []
         if outstanding.purpose == "stop":
@@ -540,7 +538,7 @@ class RegistrationMachine:
     @property
     def contact(self) -> str:
         """The Contact URI."""
-        return self._address.uri(self.plan.contact_scheme, self.plan.contact_user, self.plan.transport)
+        return self._address.uri(self.plan.contact_scheme, self.contact_user, self.plan.transport)
 
     @property
     def registered_with(self) -> Target | None:
@@ -554,7 +552,12 @@ class RegistrationMachine:
     @property
     def is_leaving(self) -> bool:
         """Whether a binding is being taken back at a server that was left (SPEC B12)."""
-        return any(waiting.purpose == "remove" for waiting in self._outstanding.values())
+        return any(waiting.purpose == "remove" for waiting in self._outstanding)
+
+    @property
+    def failure(self) -> str:
+        """What went wrong last; empty once a binding was granted after it."""
+        return "" if self._failure is None else self._failure.text
 
     @property
     def is_registered(self) -> bool:
@@ -562,30 +565,16 @@ class RegistrationMachine:
 
     def status(self, now: float) -> str:
         """The registration in the device's words (SPEC F1)."""
-        server = self.server or "none"
-        if self.state in (State.LEAVING, State.STOPPING, State.STOPPED):
-            return _WORDS[self.state]
-        if self.bound_until is not None and self.is_bound(now) and self._failure is None:
-            return f"Registered (server={server}; expire in {format_seconds(self.bound_until - now)})"
-        if self._failure is None:
-            return _WORDS.get(self.state, "Registering")
-        failure = f"Register Failed: {self._failure.text} (server={self._failure.server or 'none'}"
-        if self.next_attempt is None or self.state not in (State.WAITING, State.ORDERED):
-            return f"{failure}; trying)"
-        return f"{failure}; retry in {format_seconds(self.next_attempt - now)})"
-
-    def _timer_name(self) -> str:
-        return _TIMERS.get(self.state, RETRY)
+        return describe(
+            now,
+            state=self.state,
+            server=self.server,
+            bound_until=self.bound_until,
+            failure=self._failure,
+            next_attempt=self.next_attempt,
+        )
 
 
-_WORDS = {
-    State.IDLE: "Not Started",
-    State.OFFLINE: "Waiting for the Connection",
-    State.LEAVING: "Unregistering",
-    State.STOPPING: "Unregistering",
-    State.STOPPED: "Stopped",
-}
-_TIMERS = {State.REGISTERED: REFRESH, State.LEAVING: STOP, State.STOPPING: STOP}
 _STEPS: dict[str, Callable[[RegistrationMachine, float], list[Action]]] = {
     "begin": RegistrationMachine._begin,
     "send": RegistrationMachine._send_first,

@@ -12,6 +12,8 @@ from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.locate import Target
 from sipcore.policy.register import SendRegister
 
+REFRESH, RETRY, PROBE, STOP, CANDIDATES = "refresh", "retry", "probe", "stop", "candidates"
+
 
 class State(StrEnum):
     IDLE = "idle"
@@ -144,3 +146,5 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[str, ...]]] = {
     (_S.STOPPING, _E.LOST): (_S.STOPPED, ("end",)),
     (_S.IDLE, _E.STOP_UNBOUND): (_S.STOPPED, ("end",)),
 }
+
+TIMER_OF = {State.REGISTERED: REFRESH, State.LEAVING: STOP, State.STOPPING: STOP}
