@@ -8,6 +8,7 @@ from pathlib import Path
 from .processes import LOOPBACK, Server, find_program, free_port
 
 CONFIG = Path(__file__).parent / "config"
+CERTIFICATES = Path(__file__).parent.parent / "tls"
 PROBE = (
     b"OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bKprobe%d\r\n"
     b"From: <sip:probe@127.0.0.1>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: probe-%d\r\nCSeq: 1 OPTIONS\r\n"
@@ -29,19 +30,31 @@ def answers_options(port: int) -> bool:
 
 
 class Kamailio(Server):
-    """A Kamailio with one of the configurations in `config/`, on one port for UDP and TCP."""
+    """A Kamailio with one of the configurations in `config/`, on one port for UDP and TCP.
+
+    It speaks TLS on `tls_port` if that is given, as sip.example.com.
+    """
 
     name = "kamailio"
     template = ""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, tls_port: int | None = None) -> None:
         super().__init__(folder)
         self.port = port or free_port()
+        self.tls_port = tls_port
         self.control = folder / f"{self.name}-{self.port}.control"
 
     def settings(self) -> dict[str, object]:
         """What the markers of the configuration stand for."""
-        return {"PORT": self.port, "CONTROL": self.control}
+        return {"PORT": self.port, "CONTROL": self.control, "TLS": self._tls()}
+
+    def _tls(self) -> str:
+        if self.tls_port is None:
+            return ""
+        lines = ["enable_tls=yes", f"listen=tls:{LOOPBACK}:{self.tls_port}", 'loadmodule "tls.so"']
+        lines += [f'modparam("tls", "private_key", "{CERTIFICATES}/server.key")']
+        lines += [f'modparam("tls", "certificate", "{CERTIFICATES}/server.pem")']
+        return "\n".join([*lines, 'modparam("tls", "tls_method", "TLSv1.2+")'])
 
     def command(self) -> list[str]:
         text = (CONFIG / self.template).read_text()
@@ -69,7 +82,7 @@ class Kamailio(Server):
     def connections(self) -> list[tuple[str, int]]:
         """The far addresses of the TCP connections that it holds now."""
         found = re.findall(
-            r"type: TCP\s.*?state: (\S+).*?src_ip: (\S+)\s+src_port: (\d+)", self.ask("core.tcp_list"), re.S
+            r"type: (?:TCP|TLS)\s.*?state: (\S+).*?src_ip: (\S+)\s+src_port: (\d+)", self.ask("core.tcp_list"), re.S
         )
         return [(host, int(port)) for state, host, port in found]
 
@@ -90,8 +103,9 @@ class Registrar(Kamailio):
         answerer: int = 9,
         min_expires: int = 1,
         port: int | None = None,
+        tls_port: int | None = None,
     ) -> None:
-        super().__init__(folder, port=port)
+        super().__init__(folder, port=port, tls_port=tls_port)
         self.users = users
         self.domain = domain
         self.realm = realm
@@ -127,8 +141,16 @@ class OutboundProxy(Kamailio):
     name = "proxy"
     template = "proxy.cfg"
 
-    def __init__(self, folder: Path, *, registrar: int, record_route: bool = True, port: int | None = None) -> None:
-        super().__init__(folder, port=port)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        registrar: int,
+        record_route: bool = True,
+        port: int | None = None,
+        tls_port: int | None = None,
+    ) -> None:
+        super().__init__(folder, port=port, tls_port=tls_port)
         self.registrar = registrar
         self.record_route = record_route
 
