@@ -25,15 +25,22 @@ OLD_PORT_LIFE = 32.0  # seconds that a socket that was moved away from stays ope
 
 
 class ContactPort:
-    """Where one service listens; `refuse(why, wait)` hears that a port is not to be had now.
+    """Where one service listens, on the address that `local_host` says; `refuse(why, wait)` hears that it cannot now.
 
     `client_tls` is the context of the connections that the service opens, None where it speaks no TLS.
     """
 
-    def __init__(self, service: Service, user_agent: UserAgent, refuse: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        user_agent: UserAgent,
+        local_host: Callable[[], str],
+        refuse: Callable[[str, float], None],
+    ) -> None:
         self.client_tls: ssl.SSLContext | None = None
         self._service = service
         self._user_agent = user_agent
+        self._local_host = local_host
         self._refuse = refuse
         self._back_off = BackOff(user_agent.env.random)
 
@@ -43,11 +50,11 @@ class ContactPort:
         listeners: Sequence[Listener] = self._user_agent.listeners
         return listeners[0].port if listeners else self._service.user_agent_port
 
-    async def open(self, host: str) -> None:
-        """Bind it on `host`; a port in use is tried again until it is free (SPEC A2)."""
+    async def open(self) -> None:
+        """Bind it; a port in use is tried again until it is free (SPEC A2)."""
         while True:
             try:
-                await self._listen(host)
+                await self._listen(self._local_host())
             except TransportError as error:
                 self._close_all()
                 wait = self._back_off.next_wait()
@@ -57,17 +64,17 @@ class ContactPort:
                 self._back_off.reset()
                 return
 
-    async def move(self, host: str) -> None:
+    async def move(self) -> None:
         """The host has another address (SPEC A1)."""
         self._close_all()
-        await self.open(host)
+        await self.open()
 
-    def use(self, host: str, port: int) -> None:
+    def use(self, port: int) -> None:
         """Move the UDP socket to another port, keeping the old one for what is still on its way (SPEC A3)."""
         user_agent = self._user_agent
         old = tuple(listener for listener in user_agent.listeners if listener.transport == "udp")
         try:
-            moved = user_agent.env.open_datagrams(user_agent.driver, host, port, user_agent=user_agent.id)
+            moved = user_agent.env.open_datagrams(user_agent.driver, self._local_host(), port, user_agent=user_agent.id)
         except TransportError as error:
             logger.info("SP%d: stays on its port: %s", self._service.number, error)
             return

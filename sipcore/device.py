@@ -52,6 +52,7 @@ class Device:
         self._answer_body = _read_answer_body(config)
         self._stack: Stack | None = None
         self._watch: Watch | None = None
+        self._addresses_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -79,7 +80,7 @@ class Device:
             self.sp[service.number] = ServiceProvider(service, surroundings, self._changed)
         self._spawn(self._find_address(env))
         with suppress(TransportError, OSError, NotImplementedError):
-            self._watch = env.watch_addresses(self._on_addresses)
+            self._watch = env.watch_addresses(self._addresses_changed.set)
 
     async def stop(self) -> None:
         """De-register every service, all at the same time and within a bounded time, and close everything."""
@@ -109,7 +110,7 @@ class Device:
     # the local address (SPEC A1)
 
     async def _find_address(self, env: Env) -> None:
-        """Pick the address, again and again until there is one, and start the services on it."""
+        """Pick the address, again and again until there is one, start the services on it, and follow it."""
         back_off = BackOff(env.random)
         while True:
             try:
@@ -124,6 +125,7 @@ class Device:
         logger.info("the local address is %s", self.local_host)
         for service in self.sp.values():
             service.start(self.local_host)
+        await self._follow_address(env)
 
     async def _pick_address(self, env: Env) -> str:
         """Configured, or the source of the route to the lowest-numbered service's server (SPEC A1)."""
@@ -148,23 +150,32 @@ class Device:
             logger.info("SP%d: %s; the default route says the local address", service.number, error)
             return ANYWHERE
 
-    def _on_addresses(self) -> None:
-        """An address of the host came or went."""
-        if self._stack is not None and self.local_host:
-            self._spawn(self._follow_address(self._stack.env))
-
     async def _follow_address(self, env: Env) -> None:
-        """Move every service when the address in use is gone; a new one beside it changes nothing (SPEC A1)."""
-        try:
-            picked = await self._pick_address(env)
-        except TransportError as error:
-            logger.info("the local address went and there is no other yet: %s", error)
-            return
-        if picked == self.local_host or self.local_host in env.host_addresses():
-            return
+        """Move every service when the address in use is gone; a new one beside it changes nothing (SPEC A1).
+
+        While there is no other, it is looked for again and again: a route may come later than its address.
+        """
+        back_off, wait = BackOff(env.random), None
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._addresses_changed.wait(), wait)
+            self._addresses_changed.clear()
+            try:
+                picked = await self._pick_address(env)
+            except TransportError as error:
+                wait = back_off.next_wait()
+                logger.info("the local address went and there is no other yet: %s", error)
+                continue
+            wait = None
+            back_off.reset()
+            if picked != self.local_host and self.local_host not in env.host_addresses():
+                self._move(picked)
+
+    def _move(self, picked: str) -> None:
         logger.warning("the local address was %s and is now %s", self.local_host, picked)
         self.local_host = picked
-        await asyncio.gather(*(service.move(picked) for service in self.sp.values()))
+        for service in self.sp.values():
+            service.move(picked)
 
     # small things
 

@@ -97,6 +97,7 @@ class ServiceProvider:
         self._unusable = ""
         self._next_start = 0.0
         self._starting: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._ended = False
         self._stopped = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -197,8 +198,9 @@ class ServiceProvider:
         if self._ended:
             return
         self._ended = True
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, self._moving):
+            if task is not None:
+                task.cancel()
         if self.user_agent is not None:
             for call in tuple(self.user_agent.calls):
                 call.hang_up()
@@ -211,13 +213,18 @@ class ServiceProvider:
         self._stopped = True
         self.on_change()
 
-    async def move(self, local_host: str) -> None:
-        """The host has another address: bind, connect and register anew, once (SPEC A1)."""
-        if self.user_agent is None or self._port is None or self._ended or local_host == self._local_host:
-            self._local_host = local_host
-            return
+    def move(self, local_host: str) -> None:
+        """The host has another address: bind, connect and register anew, once (SPEC A1); returns at once."""
         self._local_host = local_host
-        await self._port.move(local_host)
+        if self._moving is not None:
+            self._moving.cancel()
+        if self.user_agent is not None and not self._ended:
+            self._moving = self._env.loop.create_task(self._move(local_host))
+            self._moving.add_done_callback(self._came_up)
+
+    async def _move(self, local_host: str) -> None:
+        assert self._port is not None  # there is a user agent
+        await self._port.move()
         self._unusable = ""
         for link in self._own_links():
             link.restart(f"the local address is now {local_host}")
@@ -229,9 +236,9 @@ class ServiceProvider:
     async def _come_up(self) -> None:
         user_agent = self._surroundings.stack.user_agent(f"SP{self.number}")
         user_agent.accepts = self._accepts
-        self._port = ContactPort(self.config, user_agent, self.refuse)
+        self._port = ContactPort(self.config, user_agent, lambda: self._local_host, self.refuse)
         try:
-            await self._port.open(self._local_host)
+            await self._port.open()
         except asyncio.CancelledError:
             user_agent.drop()
             raise
@@ -422,7 +429,7 @@ class ServiceProvider:
     def use_port(self, port: int) -> None:
         """REGISTER got no answer: another local port (SPEC A3)."""
         if self._port is not None:
-            self._port.use(self._local_host, port)
+            self._port.use(port)
 
     def _request_ended(self, transaction: ClientTransaction) -> None:
         """A connection that carried a request to its answer counts as good (SPEC C6)."""

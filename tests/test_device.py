@@ -285,6 +285,24 @@ def test_a_new_address_of_the_host_moves_every_service_once() -> None:
     sim.run(main)
 
 
+def test_a_route_that_comes_later_than_its_address_is_waited_for() -> None:
+    """SPEC A1: the kernel tells of addresses, not of routes."""
+
+    async def main(network: SimNetwork) -> None:
+        provider = await Provider(network).start()
+        env = network.env(DEVICE_HOST)
+        async with Device(configure(device='local_ip = "auto"'), env=env) as device:
+            await device.sp[1].registered(timeout=10)
+            env.move("192.0.2.99")
+            network.unplug("192.0.2.99")
+            await asyncio.sleep(20)
+            network.plug("192.0.2.99")
+            await until(lambda: "192.0.2.99" in str(provider.bound()), 90)
+        await provider.close()
+
+    sim.run(main)
+
+
 # Calls
 
 

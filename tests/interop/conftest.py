@@ -17,6 +17,9 @@ PACKAGES = {
     "dig": "bind9-dnsutils",
     "tshark": "tshark",
     "ss": "iproute2",
+    "dnsmasq": "dnsmasq-base",
+    "busybox": "busybox",
+    "nft": "nftables",
 }
 MISSING = sorted({package for program, package in PACKAGES.items() if find_program(program) is None})
 S = TypeVar("S", bound=Server)

@@ -37,6 +37,7 @@ class Kamailio(Server):
 
     name = "kamailio"
     template = ""
+    host = LOOPBACK
 
     def __init__(self, folder: Path, *, port: int | None = None, tls_port: int | None = None) -> None:
         super().__init__(folder)
@@ -46,7 +47,7 @@ class Kamailio(Server):
 
     def settings(self) -> dict[str, object]:
         """What the markers of the configuration stand for."""
-        return {"PORT": self.port, "CONTROL": self.control, "TLS": self._tls()}
+        return {"HOST": self.host, "PORT": self.port, "CONTROL": self.control, "TLS": self._tls()}
 
     def _tls(self) -> str:
         if self.tls_port is None:
