@@ -56,7 +56,8 @@ class Registering:
     """Keeps the registrations of one service; created stopped.
 
     `site` is where REGISTER goes; `make` makes the machine of the primary (False) or
-    of a secondary (True); `secondary` says whether there is to be one.
+    of a secondary (True); `secondary` says whether there is to be one.  `follow` is
+    the next hop of a REGISTER that was redirected (SPEC B6).
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Registering:
         make: MachineMaker,
         *,
         secondary: bool,
+        follow: NextHop,
     ) -> None:
         self.stopped = False
+        self.follow = follow
         self._owner = owner
         self._user_agent = user_agent
         self._env = user_agent.env
@@ -335,10 +338,9 @@ class _Member(Registrant):
             self.path.link.stop()
 
     def _next_hop(self, wanted: SendRegister) -> NextHop:
-        target = wanted.target
-        if target is None:
-            return self._user_agent.next_hop
-        return self._hop_to(target)
+        if wanted.redirected and not self.machine.plan.behind_proxy:
+            return self._registering.follow
+        return self._user_agent.next_hop if wanted.target is None else self._hop_to(wanted.target)
 
     def _hop_to(self, target: Target) -> NextHop:
         def hop(outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:

@@ -75,10 +75,17 @@ class Router:
 
     def __call__(self, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
         """The hop at once where nothing has to be asked or awaited.  LocateError, TransportError: there is none."""
+        return self._choose(read_facts(outgoing), outgoing)
+
+    def follow(self, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
+        """The hop of a request whose Request-URI a 3xx gave (SPEC B6)."""
+        return self._choose(replace(read_facts(outgoing), redirected=True), outgoing)
+
+    def _choose(self, facts: RequestFacts, outgoing: OutgoingRequest) -> Hop | Awaitable[Hop]:
         servers = self.candidates()
         chosen = choose_next_hop(
             self._service.profile,
-            read_facts(outgoing),
+            facts,
             address_types=self.address_types,
             registered_with=servers.held if servers is not None else None,
         )

@@ -291,7 +291,8 @@ class ServiceProvider:
             )
 
         site = self._registration_server(router)[1]
-        registering = Registering(self, user_agent, self._finder, site, make, secondary=profile.secondary_registration)
+        second = profile.secondary_registration
+        registering = Registering(self, user_agent, self._finder, site, make, secondary=second, follow=router.follow)
         router.candidates = lambda: registering.candidates
         return registering
 

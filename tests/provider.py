@@ -85,8 +85,8 @@ class Provider:
 
 def configure(services: int = 1, *, device: str = "", **profile: Any) -> DeviceConfig:
     """A device with that many services on profile A; `profile` adds keys, `device` lines of its table."""
-    lines = ["[device]", device, "[itsp.A]", f'ProxyServer = "{DOMAIN}"']
-    lines += [f"{key} = {_toml(value)}" for key, value in profile.items()]
+    lines = ["[device]", device, "[itsp.A]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in {"ProxyServer": DOMAIN, **profile}.items()]
     for number in range(1, services + 1):
         lines += [f"[sp.{number}]", 'X_ServProvProfile = "A"', f'AuthUserName = "user{number}"']
         lines.append(f'AuthPassword = "{USERS[f"user{number}"]}"')
