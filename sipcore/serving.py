@@ -44,6 +44,8 @@ logger = logging.getLogger("sipcore.serving")
 GRACE = 32.0  # seconds; 64*T1
 KILL_AFTER = 5.0  # seconds beyond the grace
 BREATH = 1.0  # seconds; a signal to the whole process group may come twice
+WATCHDOG = 30.0  # seconds
+PING = 2.0  # seconds between two questions whether a worker's loop still turns
 START_TIMEOUT = 60.0  # seconds until an application has to be ready
 MAILBOX = 4 * 1024 * 1024  # octets asked for
 MOST_WORKERS = 24
@@ -58,6 +60,7 @@ def serve(
     spread: str = "address",
     grace: float = GRACE,
     handover: str = "",
+    watchdog: float = WATCHDOG,
     on_report: Callable[[dict[str, Any]], None] | None = None,
     seconds: float | None = None,
 ) -> int:
@@ -72,7 +75,8 @@ def serve(
     for peers that send everything from one port.  At the end running calls and
     transactions get `grace` seconds.  `handover`: a Unix socket's path; a
     program started with the same one takes the ports of the one that runs, which
-    then only ends what it has begun.  `on_report(report)` hears at the end what
+    then only ends what it has begun.  `watchdog`: a worker whose loop says nothing
+    for that many seconds is killed and started again (0: never).  `on_report(report)` hears at the end what
     the workers counted, added up.  `seconds`: end by itself after that time.
 
     A worker that dies is started again; 1 is returned when the application does
@@ -88,6 +92,7 @@ def serve(
         by_call=spread == "call",
         grace=grace,
         handover=handover,
+        watchdog=watchdog,
         on_report=on_report,
         seconds=seconds,
     ).run()
@@ -131,6 +136,7 @@ class Slot:
         self.is_ready = False
         self.due: float | None = None  # when to start it again
         self.report: Mapping[str, Any] = {}
+        self.silent = 0  # pings that it has not answered
 
     def tell(self, message: dict[str, Any], sockets: list[socket.socket] | None = None) -> None:
         """Send a message to the worker; nothing happens when it is gone."""
@@ -155,6 +161,7 @@ class Supervisor:
         by_call: bool = False,
         grace: float = GRACE,
         handover: str = "",
+        watchdog: float = 0.0,
         on_report: Callable[[dict[str, Any]], None] | None = None,
         seconds: float | None = None,
     ) -> None:
@@ -162,6 +169,7 @@ class Supervisor:
         self.count = count
         self.by_call = by_call
         self.grace = grace
+        self.watchdog = watchdog
         self.on_report = on_report
         self.seconds = seconds
         self.secret = os.urandom(16)
@@ -175,6 +183,8 @@ class Supervisor:
         self.ends_at: float | None = None  # asked to end: when to lose patience
         self.retired = False
         self.stops_at: float | None = None
+        self.pings_at: float | None = time.monotonic() + PING if watchdog else None
+        self._reporting: set[int] = set()
 
     # the whole
 
@@ -228,16 +238,31 @@ class Supervisor:
                 logger.error("worker %d is not ready after %g s", slot.number, START_TIMEOUT)
                 os.kill(slot.pid, signal.SIGKILL)
                 slot.started = now
+        if self.pings_at is not None and now >= self.pings_at:
+            self.pings_at = now + PING
+            self._watch()
         if self.stops_at is not None and now >= self.stops_at:
             self.stop()
         if self.ends_at is not None and now >= self.ends_at:
             self._kill()
         self.succession.turn(now)
 
+    def _watch(self) -> None:
+        """Ask each worker whether it is alive; counted are questions, so that a stopped supervisor blames nobody."""
+        for slot in self.slots:
+            if not slot.pid or not slot.is_ready:
+                continue
+            slot.silent += 1
+            if slot.silent * PING > self.watchdog:
+                logger.error("worker %d has said nothing for %g s", slot.number, self.watchdog)
+                slot.silent = 0
+                os.kill(slot.pid, signal.SIGKILL)
+            slot.tell({"do": "ping"})
+
     def _patience(self, now: float) -> float:
         instants = [slot.due for slot in self.slots if slot.due is not None]
         instants += [slot.started + START_TIMEOUT for slot in self.slots if slot.pid and not slot.is_ready]
-        instants += [at for at in (self.ends_at, self.stops_at, self.succession.due) if at is not None]
+        instants += [at for at in (self.ends_at, self.stops_at, self.pings_at, self.succession.due) if at is not None]
         return max(0.0, min(instants) - now) + 0.001 if instants else 3600.0
 
     def _end_all(self) -> None:
@@ -256,7 +281,7 @@ class Supervisor:
     def start(self, slot: Slot) -> None:
         """Start the process of a worker."""
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        slot.due, slot.is_ready, slot.started = None, False, time.monotonic()
+        slot.due, slot.is_ready, slot.silent, slot.started = None, False, 0, time.monotonic()
         place = Place(
             number=slot.number,
             workers=tuple(one.number for one in self.slots),
@@ -318,6 +343,7 @@ class Supervisor:
             slot.control.close()
             slot.control = None
             return
+        slot.silent = 0
         message = received[0]
         if message.get("ask") == "sockets":
             self._give_sockets(slot, message)
@@ -325,10 +351,18 @@ class Supervisor:
             self._is_ready(slot)
         elif message.get("say") == "report":
             slot.report = message["report"]
-            if self.ends_at is None:
-                logger.info("worker %d: %s", slot.number, json.dumps(slot.report))
+            self._log_report(slot)
         elif message.get("say") == "done":
             self.succession.heard(slot.number)
+
+    def _log_report(self, slot: Slot) -> None:
+        """What was asked for by SIGUSR1: each worker's report, then all of them added up."""
+        if slot.number not in self._reporting:
+            return
+        self._reporting.discard(slot.number)
+        logger.info("worker %d: %s", slot.number, json.dumps(slot.report))
+        if not self._reporting:
+            logger.info("all workers: %s", json.dumps(merge_reports(one.report for one in self.slots)))
 
     def _give_sockets(self, slot: Slot, message: dict[str, Any]) -> None:
         try:
@@ -424,6 +458,7 @@ class Supervisor:
                 self.tell_all({"do": "reload"})
                 notify_systemd("READY=1")
             elif number == signal.SIGUSR1:
+                self._reporting = {slot.number for slot in self.slots if slot.is_ready and slot.pid}
                 self.tell_all({"do": "report"})
             elif number == signal.SIGCHLD:
                 self._reap()

@@ -6,10 +6,12 @@ Knows the order of a worker's life; who starts it and why is `serving`'s busines
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from sipcore import aio
@@ -26,6 +28,8 @@ def run_worker(application: Application, place: Place) -> int:
     """Be the worker of `place` until told to end; the exit code.  What the application raises is raised."""
     take_place(place)
     _name_log_records(place.number)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(f"sip-worker-{place.number}")  # what ps and top show
     aio.run(_work(application, place))
     return 0
 

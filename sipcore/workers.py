@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sipcore.workers")
 
-LETTERS_OF_A_WAKE = 256
-LETTER_MAX = 262_144
+MAILS_OF_A_WAKE = 16
+MAIL_MAX = 131_072  # octets of letters that travel together
+LETTERS_KEPT = 4_096  # that wait for one worker
 CONTROL_TIMEOUT = 10.0  # seconds; the supervisor does nothing that takes long
 ANSWER_TIMEOUT = 2.0  # seconds
 ORPHAN_GRACE = 1.0  # seconds; without a supervisor the ports are wanted by the next one
 QUESTION, ANSWER, FAILURE = b"Q", b"A", b"F"
 _WORD = struct.Struct("!cBIB")  # kind, who writes, number of the question, size of the topic
+_SIZE = struct.Struct("=I")  # before each letter
 
 Answerer = Callable[[bytes, int], bytes]
 
@@ -94,7 +96,9 @@ class Workers:
         self._on_reload: list[Callable[[], Awaitable[None] | None]] = []
         self._reloading: set[asyncio.Future[None]] = set()
         self._later: list[tuple[dict[str, Any], list[socket_module.socket]]] = []
-        self._buffer = memoryview(bytearray(LETTER_MAX))
+        self._buffer = memoryview(bytearray(MAIL_MAX))
+        self._waiting: dict[int, list[bytes]] = {worker: [] for worker in place.boxes}
+        self._blocked: set[int] = set()
 
     @property
     def count(self) -> int:
@@ -154,6 +158,7 @@ class Workers:
         try:
             if not self._post(worker, self._word(QUESTION, number, topic) + question):
                 raise TransportError(f"worker {worker} takes no question")
+            self._send_mail()
             return await asyncio.wait_for(asked, ANSWER_TIMEOUT)
         except TimeoutError as error:
             raise TransportError(f"worker {worker} does not answer") from error
@@ -206,6 +211,7 @@ class Workers:
             raise UsageError("a worker has one stack")
         self._driver = driver
         place = self._place
+        driver.after_flush.append(self._send_mail)
         driver.engine.workers.join(place.number, self.key("names")[:8], self._post)
         self._know(place.workers, place.predecessors, asked_first=bool(place.predecessors))
         place.mailbox.setblocking(False)
@@ -213,7 +219,10 @@ class Workers:
         self._loop.add_reader(place.control.fileno(), self._read_control)
 
     def detach(self) -> None:
-        """Read no more; what still comes is of no use."""
+        """Read and send no more; what still comes is of no use."""
+        for worker in tuple(self._blocked):
+            self._loop.remove_writer(self._place.boxes[worker].fileno())
+        self._waiting.clear()
         for one in (self._place.mailbox, self._place.control):
             self._loop.remove_reader(one.fileno())
 
@@ -229,35 +238,64 @@ class Workers:
         )
 
     def _post(self, worker: int, letter: bytes) -> bool:
-        box = self._place.boxes.get(worker)
-        if box is None:
+        """Put a letter with those that leave at the end of the batch; False when too many wait, or nobody is there."""
+        waiting = self._waiting.get(worker)
+        if waiting is None:
             return False
-        try:
-            box.send(letter, socket_module.MSG_DONTWAIT)
-        except OSError as error:
+        if len(waiting) >= LETTERS_KEPT or len(letter) > MAIL_MAX - _SIZE.size:
             self.lost_letters += 1
-            logger.debug("worker %d takes no letter: %s", worker, error)
             return False
+        waiting.append(letter)
         return True
+
+    def _send_mail(self) -> None:
+        """Send what waits: letters to one worker travel together, so that it wakes up once for all of them."""
+        for worker, waiting in self._waiting.items():
+            if waiting and worker not in self._blocked:
+                self._send_to(worker, waiting)
+
+    def _send_to(self, worker: int, waiting: list[bytes]) -> None:
+        box = self._place.boxes[worker]
+        while waiting:
+            count = _count_that_fit(waiting)
+            mail = b"".join([part for letter in waiting[:count] for part in (_SIZE.pack(len(letter)), letter)])
+            try:
+                box.send(mail, socket_module.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._blocked.add(worker)
+                self._loop.add_writer(box.fileno(), self._unblocked, worker)
+                return
+            except OSError as error:
+                logger.warning("%d letters to worker %d are lost: %s", len(waiting), worker, error)
+                self.lost_letters += len(waiting)
+                waiting.clear()
+                return
+            del waiting[:count]
+
+    def _unblocked(self, worker: int) -> None:
+        self._loop.remove_writer(self._place.boxes[worker].fileno())
+        self._blocked.discard(worker)
+        self._send_mail()
 
     def _read_mail(self) -> None:
         """What waits, as one batch of the engine."""
-        driver, letters = self._driver, []
+        driver = self._driver
         assert driver is not None
-        for _ in range(LETTERS_OF_A_WAKE):
+        letters: list[bytes] = []
+        for _ in range(MAILS_OF_A_WAKE):
             try:
                 size = self._place.mailbox.recv_into(self._buffer)
             except OSError:
                 break
-            letter = bytes(self._buffer[:size])
-            if letter[:1] in (QUESTION, ANSWER, FAILURE):
-                self._take_word(letter)
-            else:
-                letters.append(letter)
-        if not letters:
-            return
+            letters += _letters_of(bytes(self._buffer[:size]))
+        of_engine = [letter for letter in letters if letter[:1] not in (QUESTION, ANSWER, FAILURE)]
+        if len(of_engine) < len(letters):
+            for letter in letters:
+                if letter[:1] in (QUESTION, ANSWER, FAILURE):
+                    self._take_word(letter)
         try:
-            driver.engine.receive_letters(letters, driver.now())
+            if of_engine:
+                driver.engine.receive_letters(of_engine, driver.now())
         finally:
             driver.after_batch()
 
@@ -333,11 +371,14 @@ class Workers:
             self._know(message["workers"], message["predecessors"], asked_first=message["asked_first"])
         elif what == "meet":
             self._place.boxes.update(zip(message["workers"], sockets, strict=True))
+            self._waiting |= {worker: [] for worker in message["workers"]}
             self.say({"say": "done"})
         elif what == "forget":
             self._forget(message["worker"])
         elif what == "reload":
             self._reload()
+        elif what == "ping":
+            self.say({"say": "alive"})
         elif what == "report":
             self.say_report()
 
@@ -381,3 +422,23 @@ class Workers:
             await reloading
         except (SipError, OSError, ValueError):
             logger.exception("reloading failed; what was read before holds")
+
+
+def _count_that_fit(letters: list[bytes]) -> int:
+    """How many of the letters travel together."""
+    room = MAIL_MAX
+    for count, letter in enumerate(letters):
+        room -= _SIZE.size + len(letter)
+        if room < 0:
+            return count
+    return len(letters)
+
+
+def _letters_of(mail: bytes) -> list[bytes]:
+    """The letters that came together."""
+    letters, at = [], 0
+    while at < len(mail):
+        start = at + _SIZE.size
+        at = start + _SIZE.unpack_from(mail, at)[0]
+        letters.append(mail[start:at])
+    return letters
