@@ -1,20 +1,21 @@
-"""What a second worker brings: operations for each second of CPU, one worker against two, in turn.
+"""What a second worker brings: one worker on one processor against two on two, in turn, the generator counted out.
 
-    python benches/workers.py [--rounds 5] [--seconds 1.0]
+    python benches/workers.py [--rounds 5] [--seconds 1.0] [--case TEXT]
 
-The generator and two workers do not fit on two processors, so the generator is
-counted out: a worker's own CPU time says how many operations it would do if it
-had its processor for itself.  N workers that spend C seconds of CPU in all on O
-operations do O / (C / N) operations a second where each has a processor and the
-generator is elsewhere; the gain of two workers is the ratio of theirs to that of
-one, so that all they spend on being two is in it: handing over, and the caches
-that they lose to each other and to the generator, which runs on the same two
-processors at the same time.  How unevenly the load fell on them is printed beside
-it.  CPU times are those of all threads, from /proc/PID/task/*/schedstat.
+On a machine of two processors the generator has to run beside the workers.  So
+that it takes the same from both sides, each worker shares its processor with one
+thread of it, whose port falls to that worker: one worker and one thread on the
+first processor, then two of each on both.  Printed are
 
-Two ways in which requests come: from as many ports as fall to each worker
-alike, where nothing is handed over; and from a single port, spread by Call-ID,
-where half of all requests go from one worker to the other.
+- `gain`: operations a second of two workers over those of one;
+- `gain_cpu`: the same for the CPU time of the workers alone, as if the generator
+  were elsewhere: N workers that spend C seconds on O operations would do
+  O / (C / N) operations a second if each had its processor for itself.  CPU times
+  are those of all threads, from /proc/PID/task/*/schedstat.
+
+"one port" is a peer that sends everything from one port, spread by Call-ID: half
+of what comes is handed from one worker to the other.  One thread cannot take the
+same from both sides, so `gain_cpu` alone counts there.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sipcore
 from sipcore._yardstick import generate
@@ -40,11 +43,18 @@ SDP = (
     b"v=0\r\no=serve 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40002 RTP/AVP 0\r\n"
     b"a=rtpmap:0 PCMU/8000\r\n"
 )
-WINDOW = 32  # operations in flight for each port
-PORTS_OF_A_WORKER = 2
+WINDOW = 64  # operations in flight for each thread of the generator
+
+CASES = (
+    ("OPTIONS, stateless", "options", True, False),
+    ("OPTIONS, with a transaction", "options", False, False),
+    ("call answered", "call", False, False),
+    ("OPTIONS, with a transaction, one port", "options", False, True),
+    ("call answered, one port", "call", False, True),
+)
 
 
-def application(port: int, *, stateless: bool):  # type: ignore[no-untyped-def]
+def application(port: int, *, stateless: bool) -> Callable[[sipcore.Stack], Coroutine[Any, Any, None]]:
     """The handlers of `serve.py`, and INFO, which says who answers."""
 
     async def set_up(stack: sipcore.Stack) -> None:
@@ -62,20 +72,21 @@ def application(port: int, *, stateless: bool):  # type: ignore[no-untyped-def]
 
 
 class Program:
-    """A program of `count` workers, forked from here."""
+    """A program of `count` workers, forked from here, each on a processor of its own."""
 
-    def __init__(self, count: int, *, stateless: bool, spread: str) -> None:
+    def __init__(self, count: int, *, stateless: bool, one_port: bool) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((HOST, 0))
             self.port = int(probe.getsockname()[1])
         self.count = count
+        self.one_port = one_port
         self.pid = os.fork()
         if not self.pid:
             what = application(self.port, stateless=stateless)
-            os._exit(sipcore.serve(what, workers=count, spread=spread, grace=0.5))
+            os._exit(sipcore.serve(what, workers=count, spread="call" if one_port else "address", grace=0.5))
         self.workers = self._wait()
-        for number, worker in enumerate(self.workers):
-            pin(worker, number % (os.cpu_count() or 1))
+        for core, worker in enumerate(self.workers):
+            os.sched_setaffinity(worker, {core})
 
     def __enter__(self) -> Program:
         return self
@@ -101,17 +112,18 @@ class Program:
         sock.connect((HOST, self.port))
         return sock
 
-    def sockets(self) -> list[socket.socket]:
-        """PORTS_OF_A_WORKER ports that fall to each worker."""
-        found: dict[str, list[socket.socket]] = {}
-        while sum(map(len, found.values())) < PORTS_OF_A_WORKER * self.count:
+    def ports(self) -> list[tuple[socket.socket, int]]:
+        """The generator's ports and the processor of each: one that falls to each worker, or a single one."""
+        if self.one_port:
+            return [(self.socket(), self.count - 1)]
+        found: list[tuple[socket.socket, int]] = []
+        while len(found) < self.count:
             sock = self.socket()
-            mine = found.setdefault(who_answers(sock) or "", [])
-            if len(mine) < PORTS_OF_A_WORKER:
-                mine.append(sock)
+            if who_answers(sock) == str(len(found)):
+                found.append((sock, len(found)))
             else:
                 sock.close()
-        return [sock for mine in found.values() for sock in mine]
+        return found
 
     def cpu_ns(self) -> list[int]:
         """CPU time of each worker so far."""
@@ -122,15 +134,17 @@ class Program:
 
 
 def who_answers(sock: socket.socket) -> str | None:
-    """The number of the worker that the datagrams of this port fall to; None when nobody answers."""
+    """The number of the worker that answers INFO from this port; None when nobody does."""
     sock.settimeout(0.5)
     host, port = sock.getsockname()
+    lines = (
+        f"INFO sip:{HOST} SIP/2.0",
+        f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bK{os.urandom(8).hex()}",
+        f"Max-Forwards: 70\r\nFrom: <sip:a@{HOST}>;tag=1\r\nTo: <sip:b@{HOST}>",
+        f"Call-ID: {os.urandom(8).hex()}\r\nCSeq: 1 INFO\r\nContent-Length: 0\r\n\r\n",
+    )
     try:
-        sock.send(
-            f"INFO sip:{HOST} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bK{os.urandom(8).hex()}\r\n"
-            f"Max-Forwards: 70\r\nFrom: <sip:a@{HOST}>;tag=1\r\nTo: <sip:b@{HOST}>\r\nCall-ID: {os.urandom(8).hex()}\r\n"
-            "CSeq: 1 INFO\r\nContent-Length: 0\r\n\r\n".encode()
-        )
+        sock.send("\r\n".join(lines).encode())
         answer = sock.recv(65_536)
     except OSError:
         return None
@@ -139,75 +153,65 @@ def who_answers(sock: socket.socket) -> str | None:
     return sipcore.parse(answer).get("X-Worker")
 
 
-def pin(pid: int, core: int) -> None:
-    os.sched_setaffinity(pid, {core})
-
-
 @dataclass
 class Round:
     """What one program did in one round."""
 
     operations: int
-    busiest_ns: int
-    all_ns: int
     elapsed_us: int
+    cpu_ns: list[int]
     faults: int
 
 
-def run_round(program: Program, sockets: list[socket.socket], load: str, seconds: float) -> Round:
-    """Load from all sockets at once, a thread for each."""
+def run_round(program: Program, ports: list[tuple[socket.socket, int]], load: str, seconds: float) -> Round:
+    """Load from all ports at once, a thread for each."""
     counts: list[dict[str, int]] = []
-    threads = [
-        threading.Thread(
-            target=lambda sock=sock: counts.append(generate(sock.fileno(), load, "bench", WINDOW, seconds))
-        )
-        for sock in sockets
-    ]
+
+    def work(sock: socket.socket, core: int) -> None:
+        os.sched_setaffinity(0, {core})  # of this thread
+        counts.append(generate(sock.fileno(), load, "bench", WINDOW, seconds))
+
+    threads = [threading.Thread(target=work, args=port) for port in ports]
     before = program.cpu_ns()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    spent = [after - earlier for after, earlier in zip(program.cpu_ns(), before, strict=True)]
     return Round(
         operations=sum(one["operations"] for one in counts),
-        busiest_ns=max(spent),
-        all_ns=sum(spent),
         elapsed_us=max(one["elapsed_us"] for one in counts),
+        cpu_ns=[after - earlier for after, earlier in zip(program.cpu_ns(), before, strict=True)],
         faults=sum(one["retransmissions"] + one["refused"] for one in counts),
     )
 
 
-def measure(
-    one: Program, two: Program, load: str, rounds: int, seconds: float, *, single_port: bool
-) -> dict[str, object]:
+def measure(programs: tuple[Program, Program], load: str, rounds: int, seconds: float) -> dict[str, object]:
     """The gain of two workers over one: medians of rounds that were run in turn."""
+    taken: dict[int, list[Round]] = {program.count: [] for program in programs}
     with ExitStack() as stack:
-        ports = {
-            program.count: [
-                stack.enter_context(sock) for sock in ([program.socket()] if single_port else program.sockets())
-            ]
-            for program in (one, two)
-        }
-        taken: dict[int, list[Round]] = {1: [], 2: []}
+        ports = {program.count: program.ports() for program in programs}
+        for sock, _ in (port for some in ports.values() for port in some):
+            stack.enter_context(sock)
         for number in range(rounds + 1):
-            for program in (one, two):
+            for program in programs:
                 result = run_round(program, ports[program.count], load, seconds)
                 if number:  # the first warms up
                     taken[program.count].append(result)
-    capacity = {
-        count: [result.operations / (result.all_ns / count) * 1e9 for result in results]
-        for count, results in taken.items()
-    }
-    gains = [second / first for first, second in zip(capacity[1], capacity[2], strict=True)]
-    cpu = {count: statistics.median(r.all_ns / r.operations / 1e3 for r in taken[count]) for count in taken}
+    return summary(taken)
+
+
+def summary(taken: dict[int, list[Round]]) -> dict[str, object]:
+    """Medians of the rounds of one and of two workers."""
+    rate = {count: [r.operations / r.elapsed_us for r in results] for count, results in taken.items()}
+    cost = {count: [sum(r.cpu_ns) / r.operations / 1e3 for r in results] for count, results in taken.items()}
+    gains = [two / one for one, two in zip(rate[1], rate[2], strict=True)]
+    by_cpu = [2 * one / two for one, two in zip(cost[1], cost[2], strict=True)]
     return {
         "gain": round(statistics.median(gains), 2),
+        "gain_cpu": round(statistics.median(by_cpu), 2),
         "gains": [round(gain, 2) for gain in gains],
-        "cpu_us_one": round(cpu[1], 2),
-        "cpu_us_two": round(cpu[2], 2),
-        "busiest_share": round(statistics.median(r.busiest_ns / r.all_ns for r in taken[2]), 3),
-        "busy_one": round(statistics.median(r.busiest_ns / 1e3 / r.elapsed_us for r in taken[1]), 2),
+        "gains_cpu": [round(gain, 2) for gain in by_cpu],
+        "cpu_us": {count: round(statistics.median(values), 2) for count, values in cost.items()},
         "operations": {count: sum(r.operations for r in results) for count, results in taken.items()},
         "faults": sum(r.faults for results in taken.values() for r in results),
     }
@@ -217,29 +221,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one round")
+    parser.add_argument("--case", default="", help="only cases whose name contains this")
     arguments = parser.parse_args()
-    cases = (
-        ("OPTIONS, stateless, many ports", "options", True, False),
-        ("OPTIONS, with a transaction, many ports", "options", False, False),
-        ("call answered, many ports", "call", False, False),
-        ("OPTIONS, with a transaction, one port, spread by Call-ID", "options", False, True),
-        ("call answered, one port, spread by Call-ID", "call", False, True),
-    )
-    for name, load, stateless, single_port in cases:
-        spread = "call" if single_port else "address"
+    for name, load, stateless, one_port in CASES:
+        if arguments.case not in name:
+            continue
         with (
-            Program(1, stateless=stateless, spread=spread) as one,
-            Program(2, stateless=stateless, spread=spread) as two,
+            Program(1, stateless=stateless, one_port=one_port) as one,
+            Program(2, stateless=stateless, one_port=one_port) as two,
         ):
-            print(
-                json.dumps(
-                    {
-                        "case": name,
-                        **measure(one, two, load, arguments.rounds, arguments.seconds, single_port=single_port),
-                    }
-                )
-            )
-            sys.stdout.flush()
+            result = measure((one, two), load, arguments.rounds, arguments.seconds)
+        print(json.dumps({"case": name, **result}), flush=True)
     return 0
 
 

@@ -364,6 +364,8 @@ class _StreamListener:
 
     def resume(self) -> None:
         if not self._servers:
+            for sock in self._sockets:
+                sock.listen(BACKLOG)  # from now on nobody is refused
             self._beginning = asyncio.ensure_future(self.begin())
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from sipcore.routing import server_sites
 from sipcore.service import ServiceProvider, Surroundings
 from sipcore.stack import Stack
 from sipcore.status import ServiceStatus
+from sipcore.workers import refuse_among_workers
 
 logger = logging.getLogger("sipcore.device")
 
@@ -70,7 +71,11 @@ class Device:
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to bring every configured service up; returns at once.  UsageError when it was started before."""
+        """Begin to bring every configured service up; returns at once.
+
+        UsageError when it was started before, or in one of several workers: each service registers from one place.
+        """
+        refuse_among_workers("a Device")
         env = self._env or self._real_env()
         self._stack = Stack(env=env)
         surroundings = Surroundings(

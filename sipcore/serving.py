@@ -134,6 +134,7 @@ class Slot:
         self.control: socket.socket | None = None
         self.started = 0.0
         self.is_ready = False
+        self.has_begun = False
         self.due: float | None = None  # when to start it again
         self.report: Mapping[str, Any] = {}
         self.silent = 0  # pings that it has not answered
@@ -178,7 +179,8 @@ class Supervisor:
         self.selector = selectors.DefaultSelector()
         self.predecessor: Predecessor | None = None
         self.succession = Succession(self, handover)
-        self.was_ready = False
+        self.was_ready = False  # all workers were ready once
+        self.is_up = False  # and have begun
         self.exit_code = DONE
         self.ends_at: float | None = None  # asked to end: when to lose patience
         self.retired = False
@@ -291,6 +293,7 @@ class Supervisor:
             boxes=self._boxes(),
             predecessors=tuple(self.predecessor.boxes) if self.predecessor is not None else (),
             by_call=self.by_call,
+            asked_first=not self.succession.is_live or self.succession.due is not None,
             held=not self.succession.is_live,
         )
         sys.stdout.flush()
@@ -349,6 +352,8 @@ class Supervisor:
             self._give_sockets(slot, message)
         elif message.get("say") == "ready":
             self._is_ready(slot)
+        elif message.get("say") == "begun":
+            self._has_begun(slot)
         elif message.get("say") == "report":
             slot.report = message["report"]
             self._log_report(slot)
@@ -377,9 +382,15 @@ class Supervisor:
         if self.was_ready or not all(one.is_ready for one in self.slots):
             return
         self.was_ready = True
-        logger.info("%d workers serve", self.count)
-        notify_systemd(f"READY=1\nMAINPID={os.getpid()}")
         self.succession.begin(self.predecessor)
+
+    def _has_begun(self, slot: Slot) -> None:
+        """A worker reads its sockets; once all do, the program is up."""
+        slot.has_begun = True
+        if not self.is_up and all(one.has_begun for one in self.slots):
+            self.is_up = True
+            logger.info("%d workers serve", self.count)
+            notify_systemd(f"READY=1\nMAINPID={os.getpid()}")
 
     def _reap(self) -> None:
         """Look who has died."""

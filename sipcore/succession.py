@@ -97,8 +97,11 @@ class Succession:
     def begin(self, predecessor: Predecessor | None) -> None:
         """Our workers are ready: the old ones stop reading, then ours begin, and we are the one to take over from."""
         if predecessor is not None:
-            send_message(predecessor.channel, {"do": "retire"})
-            _expect(predecessor.channel)
+            try:
+                send_message(predecessor.channel, {"do": "retire"})
+                _expect(predecessor.channel)
+            except (OSError, TransportError) as error:
+                logger.error("the program that ran before has ended in the middle of it: %s", error)
             self._supervisor.selector.register(predecessor.channel, selectors.EVENT_READ, self._predecessor_ended)
             self.due = time.monotonic() + ASKED_FIRST
         self.is_live = True

@@ -54,6 +54,8 @@ async def _work(application: Application, place: Place) -> None:
     try:
         async with _running(application, stack):
             workers.say({"say": "ready"})
+            if not workers.is_held:
+                workers.begin()
             await _until_over(workers, stack)
             workers.say_report()  # in case that what follows is cut short
             await stack.close(timeout=workers.stopping.result() if workers.stopping.done() else 0.0)

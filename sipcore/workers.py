@@ -52,6 +52,7 @@ class Place:
     boxes: dict[int, socket_module.socket]  # by worker: where to send
     predecessors: tuple[int, ...] = ()
     by_call: bool = False
+    asked_first: bool = False  # the predecessors, about what names nobody
     held: bool = False  # read nothing until the supervisor says so
 
 
@@ -76,6 +77,12 @@ def place_of(count: int) -> Place:
     return _place
 
 
+def refuse_among_workers(what: str) -> None:
+    """UsageError in a process that is one of several workers, for what must be there once."""
+    if _place is not None and len(_place.workers) > 1:
+        raise UsageError(f"{what} runs in one process, and this is one of {len(_place.workers)} workers")
+
+
 class Workers:
     """The workers of this program, seen from one of them."""
 
@@ -86,6 +93,7 @@ class Workers:
         self.stopping: asyncio.Future[float] = loop.create_future()
         self.report: Callable[[], Mapping[str, Any]] = lambda: {}
         self.lost_letters = 0
+        self.begun = asyncio.Event()
         self.on_begin: Callable[[], None] = lambda: None
         self._place = place
         self._loop = loop
@@ -213,7 +221,7 @@ class Workers:
         place = self._place
         driver.after_flush.append(self._send_mail)
         driver.engine.workers.join(place.number, self.key("names")[:8], self._post)
-        self._know(place.workers, place.predecessors, asked_first=bool(place.predecessors))
+        self._know(place.workers, place.predecessors, asked_first=place.asked_first)
         place.mailbox.setblocking(False)
         self._loop.add_reader(place.mailbox.fileno(), self._read_mail)
         self._loop.add_reader(place.control.fileno(), self._read_control)
@@ -363,8 +371,7 @@ class Workers:
         if what == "stop":
             self.stop(message["grace"])
         elif what == "begin":
-            self._place.held = False
-            self.on_begin()
+            self.begin()
         elif what == "retire":
             self.retire()
         elif what == "know":
@@ -386,6 +393,14 @@ class Workers:
         """End this worker: what runs gets `grace` seconds to end."""
         if not self.stopping.done():
             self.stopping.set_result(grace)
+
+    def begin(self) -> None:
+        """Read what comes from now on."""
+        self._place.held = False
+        if not self.begun.is_set():
+            self.on_begin()
+            self.begun.set()
+            self.say({"say": "begun"})
 
     def retire(self) -> None:
         """Take nothing new; end when all that this worker does has ended."""

@@ -10,7 +10,7 @@ work=$root/build/sanitize
 flags="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 tests=(tests/test_message.py tests/test_torture.py tests/test_framing.py tests/test_serialize.py tests/test_uri.py
     tests/test_fields.py tests/test_instruction_sets.py tests/test_names.py tests/test_timers.py tests/test_connections.py
-    tests/test_transactions.py tests/test_engine.py tests/test_server.py)
+    tests/test_transactions.py tests/test_engine.py tests/test_server.py tests/test_group.py)
 
 mkdir -p "$work"
 for item in sipcore src_pyx tests setup.py pyproject.toml README.md LICENSE; do

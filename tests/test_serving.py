@@ -8,10 +8,14 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_kit import ANSWERS, LOOPBACK, PREFACE, Load, Peer, Program, children_of, free_port, wait_until
+from kit import response_octets
+from worker_kit import ANSWERS, LOOPBACK, PREFACE, Load, Peer, Program, children_of, free_port, receive, wait_until
+
+import sipcore
 
 pytestmark = pytest.mark.slow
 
@@ -287,6 +291,21 @@ def test_the_program_on_the_how_to_page_runs(tmp_path: Path) -> None:
         assert program.wait() == 0
 
 
+def test_a_device_is_refused_among_workers(tmp_path: Path) -> None:
+    configuration = tmp_path / "device.toml"
+    configuration.write_text(
+        '[itsp.A]\nProxyServer = "127.0.0.1"\n[sp.1]\nAuthUserName = "alice"\nAuthPassword = "x"\n'
+    )
+    text = PREFACE + (
+        "async def application(stack):\n"
+        "    await sipcore.Device.from_toml(CONFIGURATION).start()\n"
+        "sys.exit(sipcore.serve(application, workers=2))\n"
+    )
+    with Program(tmp_path, text, CONFIGURATION=str(configuration)) as program:
+        assert program.wait() == 1
+        assert program.says("a Device runs in one process, and this is one of 2 workers")
+
+
 # sockets from elsewhere
 
 
@@ -446,37 +465,96 @@ def test_a_stack_knows_its_place(tmp_path: Path) -> None:
 # the registrar
 
 
-def register(peer: Peer, index: int, user: str, **fields: object) -> int:
-    contact = peer.sockets[index].getsockname()[1]
-    answer = peer.ask("REGISTER", index, 10, to=f"<sip:{user}@example.com>", headers=[("Expires", "600")], **fields)
-    assert answer is not None, f"{user} got no answer ({contact})"
-    return int(answer.status_code)
+def register(peer: Peer, index: int, user: str) -> sipcore.Response:
+    answer: sipcore.Response | None = peer.ask(
+        "REGISTER", index, 10, to=f"<sip:{user}@example.com>", headers=[("Expires", "600")]
+    )
+    assert answer is not None
+    assert answer.status_code == 200
+    return answer
 
 
-def test_each_address_of_record_is_kept_by_one_worker_and_found_from_all(tmp_path: Path) -> None:
+@pytest.fixture
+def registrar(tmp_path: Path) -> Iterator[tuple[Program, int]]:
+    """A registrar of three workers, and its port."""
     port = free_port()
-    log = tmp_path / "registrar.json"
-    options = ["--listen", f"{LOOPBACK}:{port}", "--domain", "example.com", "--workers", "3", "--json"]
-    command = [sys.executable, "-m", "sipcore", "registrar", *options]
+    options = ["--listen", f"{LOOPBACK}:{port}", "--domain", "example.com", "--workers", "3", "--json", "-v"]
     program = Program(tmp_path, "", name="registrar")
-    program.log = log
-    program.start(command)
+    program.start([sys.executable, "-m", "sipcore", "registrar", *options])
     try:
-        wait_until(lambda: program.says("3 workers"), 20, "the registrar")
-        with Peer(port, 12) as peer:
-            for number in range(48):
-                assert register(peer, number % 12, f"user{number}") == 200
-            for number in range(48):
-                other = (number + 5) % 12
-                found = peer.ask("REGISTER", other, 5, to=f"<sip:user{number}@example.com>", headers=[("X-Query", "1")])
-                assert found is not None
-                assert len(found.get_all("Contact")) == 2, "registered again from another port, at the same worker"
-            program.signal(signal.SIGTERM)
-            assert program.wait() == 0
+        yield program.serves(), port
     finally:
         program.end()
-    text = log.read_text()
+
+
+def test_each_address_of_record_is_kept_by_one_worker_and_found_from_all(registrar: tuple[Program, int]) -> None:
+    program, port = registrar
+    with Peer(port, 12) as peer:
+        for number in range(48):
+            for index in (number % 12, (number + 5) % 12):
+                answer = register(peer, index, f"user{number}")
+            assert len(answer.get_all("Contact")) == 2, "from two ports, at one worker"
+        for number in range(48):
+            caller = peer.sockets[(number + 2) % 12]
+            caller.sendto(peer.octets("MESSAGE", (number + 2) % 12, uri=f"sip:user{number}@example.com"), peer.remote)
+            for index in (number % 12, (number + 5) % 12):
+                message = expect(peer.sockets[index], b"MESSAGE")
+                peer.sockets[index].sendto(response_octets(message, 200), peer.remote)
+            expect(caller, b"SIP/2.0 200")
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+    text = program.log.read_text()
     report = json.loads(text[text.index("{\n") :])
     assert report["accepted"] == 96
     assert len(report["bindings"]) == 48
     assert {len(contacts) for contacts in report["bindings"].values()} == {2}, "no address of record is kept twice"
+
+
+def test_a_client_is_reached_over_its_connection_whichever_worker_holds_it(registrar: tuple[Program, int]) -> None:
+    _, port = registrar
+    with Peer(port, 6) as peer:
+        for number in range(6):
+            with socket.create_connection((LOOPBACK, port), 5) as stream:
+                stream.settimeout(5)
+                user = f"<sip:tcp{number}@example.com>"
+                stream.sendall(peer.octets("REGISTER", to=user, transport="TCP", headers=[("Expires", "600")]))
+                assert stream.recv(65_536).startswith(b"SIP/2.0 200")
+                for index in range(6):
+                    octets = peer.octets("MESSAGE", index, uri=f"sip:tcp{number}@example.com")
+                    peer.sockets[index].sendto(octets, peer.remote)
+                    message = stream.recv(65_536)
+                    assert message.startswith(b"MESSAGE sip:alice@"), message
+                    stream.sendall(response_octets(message, 200))
+                    answer = receive(peer.sockets[index], time.monotonic() + 5)
+                    assert answer is not None
+                    assert answer[0].startswith(b"SIP/2.0 200")
+
+
+def test_a_call_through_the_proxy_can_be_cancelled_whichever_worker_keeps_the_callee(
+    registrar: tuple[Program, int],
+) -> None:
+    _, port = registrar
+    with Peer(port, 2) as peer:
+        callee, caller = peer.sockets
+        for number in range(12):
+            user = f"callee{number}"
+            register(peer, 0, user)
+            call = {"call_id": f"call{number}", "branch": f"z9hG4bKcall{number}", "uri": f"sip:{user}@example.com"}
+            caller.sendto(peer.octets("INVITE", 1, **call), peer.remote)
+            invite = expect(callee, b"INVITE")
+            callee.sendto(response_octets(invite, 180), peer.remote)
+            expect(caller, b"SIP/2.0 180")
+            caller.sendto(peer.octets("CANCEL", 1, **call), peer.remote)
+            expect(callee, b"CANCEL")
+            callee.sendto(response_octets(invite, 487), peer.remote)
+            expect(callee, b"ACK")
+            assert b"INVITE" in expect(caller, b"SIP/2.0 487")
+
+
+def expect(sock: socket.socket, start: bytes) -> bytes:
+    """The next datagram that begins so; others are passed over."""
+    end = time.monotonic() + 5
+    while (found := receive(sock, end)) is not None:
+        if found[0].startswith(start):
+            return found[0]
+    raise AssertionError(f"{start!r} did not come")

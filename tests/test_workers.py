@@ -185,7 +185,9 @@ def test_what_a_supervisor_says_is_done() -> None:
         assert await one.stopping == 2.5
         assert one.retiring.done()
         await asyncio.sleep(0)
+        assert one.begun.is_set()
         assert sorted(told) == ["begun", "reloaded"]
+        assert receive_message(group.supervisor[0]) == ({"say": "begun"}, [])
         received = receive_message(group.supervisor[0])
         assert received is not None
         assert received[0]["report"]["calls"] == 3

@@ -181,14 +181,9 @@ class Peer:
         self.asked += 1
         fields.setdefault("branch", f"z9hG4bK{os.getpid()}.{id(self)}.{self.asked}")
         fields.setdefault("call_id", f"{os.getpid()}.{id(self)}.{self.asked}")
+        fields.setdefault("uri", f"sip:service@{LOOPBACK}")
         port = self.sockets[socket_index].getsockname()[1]
-        return request_octets(
-            method,
-            f"sip:service@{LOOPBACK}",
-            host=LOOPBACK,
-            port=port,
-            **fields,  # type: ignore[arg-type]
-        )
+        return request_octets(method, host=LOOPBACK, port=port, **fields)  # type: ignore[arg-type]
 
     def ask(self, method: str, socket_index: int = 0, seconds: float = GIVE_UP, **fields: object):  # type: ignore[no-untyped-def]
         """The final response, or None; requests that come meanwhile are answered 200."""

@@ -137,11 +137,16 @@ async def serve_as_worker(stack: Stack, options: argparse.Namespace, users: dict
     registrar, listener = await start(stack, options, users)
     workers.report = lambda: report(registrar)
     workers.on_reload(lambda: read_users_again(options, users))
-    if workers.is_first:
-        announce(options, listener, f", {workers.count} workers")
-    watching = asyncio.create_task(show_bindings(registrar, quiet=options.json))
+
+    async def show() -> None:
+        await workers.begun.wait()
+        if workers.is_first:
+            announce(options, listener, f", {workers.count} workers")
+        await show_bindings(registrar, quiet=options.json)
+
+    showing = asyncio.create_task(show())
     yield
-    watching.cancel()
+    showing.cancel()
 
 
 def read_users_again(options: argparse.Namespace, users: dict[str, str]) -> None:

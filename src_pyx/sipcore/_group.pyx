@@ -38,9 +38,10 @@ cdef enum:
 
 
 cdef const letter_head *head_of(bytes letter) except NULL:
-    if PyBytes_GET_SIZE(letter) < <Py_ssize_t>sizeof(letter_head):
-        raise UsageError("a letter is too short")
-    return <const letter_head *>PyBytes_AS_STRING(letter)
+    cdef const letter_head *head = <const letter_head *>PyBytes_AS_STRING(letter)
+    if PyBytes_GET_SIZE(letter) < <Py_ssize_t>sizeof(letter_head) or head.steps >= LETTER_STEPS:
+        raise UsageError("what is too short, or goes too far, is no letter")
+    return head
 
 
 cdef bytes seal_letter(const letter_head *head, const char *octets, size_t size):
