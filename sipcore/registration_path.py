@@ -98,8 +98,10 @@ class RegistrationPath:
         return Decision(
             at=self._user_agent.env.now(),
             subject=f"{outgoing.method} {outgoing.request_uri}",
-            why=f"{which}; {located.why}" if located is not None else which,
-            rule=f"SPEC B12; {located.rule}" if located is not None else "SPEC B12",
+            why=which,
+            rule="SPEC B12",
+            located=located.why if located is not None else "",
+            located_rule=located.rule if located is not None else "",
             questions=found.asked if found is not None else (),
             address=target.address,
             port=target.port,

@@ -197,11 +197,14 @@ def decide(now: float, found: Found, chosen: NextHop, outgoing: OutgoingRequest)
     return Decision(
         at=now,
         subject=f"{outgoing.method} {outgoing.request_uri}",
-        why=f"{chosen.why}; {found.located.why}",
-        rule=f"{chosen.rule}; {found.located.rule}",
+        why=chosen.why,
+        rule=chosen.rule,
+        located=found.located.why,
+        located_rule=found.located.rule,
         questions=found.asked,
         address=found.target.address,
         port=found.target.port,
         transport=found.target.transport,
         bypassed=chosen.bypassed,
+        not_bypassed=chosen.not_bypassed,
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ from sipcore.link import Link
 from sipcore.outgoing import ClientTransaction
 from sipcore.policy.actions import Note
 from sipcore.policy.candidates import Candidates
-from sipcore.policy.decisions import RING_SIZE, Decision
+from sipcore.policy.decisions import Decision, DecisionRing
 from sipcore.policy.forms import address_of_record_uri, callee_uri, contact_uri, register_uri
 from sipcore.policy.keepalive import KeepAlive, plan_keep_alive
 from sipcore.policy.locate import Site
@@ -72,7 +71,7 @@ class ServiceProvider:
     def __init__(self, config: Service, surroundings: Surroundings, on_change: Callable[[], None]) -> None:
         self.number = config.number
         self.config = config
-        self.decisions: deque[Decision | str] = deque(maxlen=RING_SIZE)
+        self.decisions = DecisionRing()
         self.user_agent: UserAgent | None = None
         self.links: dict[str, Link] = {}
         self.registering: Registering | None = None
@@ -418,7 +417,7 @@ class ServiceProvider:
     def on_note(self, note: Note) -> None:
         again = "" if note.next_attempt is None else f"; next attempt in {note.next_attempt - self._env.now():.1f}s"
         self.decisions.append(f"{note.what} ({note.rule}){again}")
-        logger.info("SP%d: %s", self.number, self.decisions[-1])
+        logger.info("SP%d: %s", self.number, self.decisions.latest)
         self.on_change()
 
     def on_registered(self, registered: Registered) -> None:

@@ -15,11 +15,11 @@ from sipcore.config import DeviceConfig, Service, load_device
 from sipcore.errors import LocateError, ParseError
 from sipcore.finding import Finder
 from sipcore.outgoing import OutgoingRequest
-from sipcore.policy.decisions import Decision
+from sipcore.policy.decisions import Decision, question_lines
 from sipcore.policy.forms import callee_uri, register_uri
 from sipcore.policy.locate import AddressType, literal_address
 from sipcore.policy.outbound import STREAMS, NextHop, choose_next_hop
-from sipcore.routing import SERVER_NAMES, decide, read_facts
+from sipcore.routing import SERVER_NAMES, decide, format_place, read_facts
 
 
 def command(options: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def command(options: argparse.Namespace) -> int:
         say_error(str(error), as_json=options.json)
         return BAD_INPUT
     try:
-        decision = asyncio.run(_decide(config, chosen, outgoing))
+        decision = asyncio.run(_decide(config, service, chosen, outgoing))
     except LocateError as error:
         return _nowhere(error, chosen, outgoing, as_json=options.json)
     print_result(
@@ -71,13 +71,19 @@ def choose(config: DeviceConfig, service: Service, outgoing: OutgoingRequest, *,
     return choose_next_hop(service.profile, facts, address_types=types)
 
 
-async def _decide(config: DeviceConfig, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:
+async def _decide(config: DeviceConfig, service: Service, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:
     env = AsyncioEnv(name_servers=config.device.name_servers)
     found = await Finder(env).find(chosen.site)
     decision = decide(env.now(), found, chosen, outgoing)
     if decision.transport in STREAMS:
         name = SERVER_NAMES.get(chosen.owner)
         decision = replace(decision, connection=f"the service's one to its {name}" if name else "one of its own")
+    if service.profile.proxy_server_redundancy and chosen.owner:
+        decision = replace(
+            decision,
+            why=f"{decision.why}; a device that runs takes the server that holds its registration (SPEC B12)",
+            others=tuple(format_place(target) for target in found.located.targets if target is not found.target),
+        )
     return decision
 
 
@@ -95,7 +101,7 @@ def _nowhere(error: LocateError, chosen: NextHop, outgoing: OutgoingRequest, *, 
             {"subject": subject, "error": error.why, "rule": error.rule, "why": chosen.why, "questions": asked}
         )
     say(f"sipcore: {subject} goes nowhere: 901 {error.why} ({error.rule})")
-    say(f"  because     {chosen.why} ({chosen.rule})")
-    for text in asked:
-        say(f"  asked DNS   {text}")
+    say(f"  next hop    {chosen.why} ({chosen.rule})")
+    for line in question_lines(error.asked):
+        say(line)
     return FAILED

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from sipcore.cli.output import BAD_INPUT, DONE, FAILED, print_object, print_result, say, say_error
 from sipcore.config_keys import KeyFault, read_name_server
 from sipcore.errors import LocateError
+from sipcore.policy.decisions import question_lines
 from sipcore.policy.locate import AddressType, Located, Site, Target, fresh_draw, literal_address, locate
 from sipcore.resolver import DnsResolver, drive
 
@@ -59,7 +60,7 @@ def _not_found(error: LocateError, options: argparse.Namespace) -> int:
             {"name": options.name, "targets": [], "error": error.why, "rule": error.rule, "asked": _said(error.asked)}
         )
     say(f"sipcore: {options.name} leads nowhere: {error.why} ({error.rule})")
-    for line in _asked_lines(error.asked):
+    for line in question_lines(error.asked):
         say(line)
     return FAILED
 
@@ -91,7 +92,7 @@ def _lines(name: str, located: Located, asked: Asked) -> list[str]:
     lines = [name, f"  goes to     {_shown(first)}"]
     lines += [f"  or, failing {_shown(target)}" for target in others]
     lines.append(f"  because     {located.why} ({located.rule})")
-    return [*lines, *_asked_lines(asked)]
+    return [*lines, *question_lines(asked)]
 
 
 def _shown(target: Target) -> str:
@@ -102,10 +103,3 @@ def _shown(target: Target) -> str:
 
 def _said(asked: Asked) -> list[str]:
     return [str(each) for each in asked]
-
-
-def _asked_lines(asked: Asked) -> list[str]:
-    if not asked:
-        return ["  asked DNS   nothing"]
-    labels = ["  asked DNS   ", *["              "] * (len(asked) - 1)]
-    return [f"{label}{text}" for label, text in zip(labels, _said(asked), strict=True)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sipcore.policy.questions import Answer, Failure
@@ -20,23 +20,39 @@ class Decision:
     """Where one request goes, or why it goes nowhere, or when it is tried again.
 
     `at` and `next_attempt` are monotonic seconds; `subject` is what was decided
-    about ("REGISTER sip:example.com"); `rule` is the rule that chose ("SPEC D2.1")
-    and `why` its reason in words; `questions` what DNS was asked and said, in order;
-    `address` is empty when nothing was found; `bypassed` says which next hop was
-    passed over and by which rule (SPEC C8).
+    about ("REGISTER sip:example.com"); `rule` is the rule that chose ("SPEC C1") and
+    `why` its reason in words; `located` and `located_rule` say the same of the address
+    that the next hop's name led to ("SPEC D2.1"); `questions` what DNS was asked and
+    said, in order; `address` is empty when nothing was found; `bypassed` says which
+    next hop was passed over and by which rule (SPEC C8), `not_bypassed` why a bypass
+    that is configured does not count; `others` where it would go next (SPEC D8).
     """
 
     at: float
     subject: str
     why: str
     rule: str
+    located: str = ""
+    located_rule: str = ""
     questions: tuple[Answer | Failure, ...] = ()
     address: str = ""
     port: int = 0
     transport: str = ""
     connection: str = ""
     bypassed: str = ""
+    not_bypassed: str = ""
+    others: tuple[str, ...] = ()
     next_attempt: float | None = None
+
+    @property
+    def whole_why(self) -> str:
+        """Both reasons: of the next hop, and of its address."""
+        return "; ".join(filter(None, (self.why, self.located)))
+
+    @property
+    def whole_rule(self) -> str:
+        """Both rules."""
+        return "; ".join(filter(None, (self.rule, self.located_rule)))
 
     def destination(self) -> str:
         """ "192.0.2.10:5060 udp", "[2001:db8::1]:5060 tcp", or "nowhere"."""
@@ -45,7 +61,7 @@ class Decision:
         return f"{format_host_port(self.address, self.port)} {self.transport}".rstrip()
 
     def __str__(self) -> str:
-        line = f"{self.subject} -> {self.destination()}: {self.why} ({self.rule})"
+        line = f"{self.subject} -> {self.destination()}: {self.whole_why} ({self.whole_rule})"
         if self.next_attempt is None:
             return line
         return f"{line}; next attempt in {max(0.0, self.next_attempt - self.at):.1f}s"
@@ -53,12 +69,19 @@ class Decision:
     def lines(self) -> list[str]:
         """The whole explanation, an answer to "why did it go there?", without trailing newlines."""
         lines = [f"{self.subject}", f"  goes to     {self.destination()}"]
+        lines += [f"  or, failing {other}" for other in self.others]
         if self.connection:
             lines.append(f"  connection  {self.connection}")
-        lines.append(f"  because     {self.why} ({self.rule})")
+        if self.located:
+            lines.append(f"  next hop    {self.why} ({self.rule})")
+            lines.append(f"  address     {self.located} ({self.located_rule})")
+        else:
+            lines.append(f"  because     {self.why} ({self.rule})")
         if self.bypassed:
             lines.append(f"  passed over {self.bypassed}")
-        lines.extend(_question_lines(self.questions))
+        if self.not_bypassed:
+            lines.append(f"  no bypass   {self.not_bypassed}")
+        lines.extend(question_lines(self.questions))
         if self.next_attempt is not None:
             lines.append(f"  again       in {max(0.0, self.next_attempt - self.at):.1f}s")
         return lines
@@ -68,19 +91,22 @@ class Decision:
         return {
             "at": self.at,
             "subject": self.subject,
-            "why": self.why,
-            "rule": self.rule,
+            "why": self.whole_why,
+            "rule": self.whole_rule,
             "questions": [str(question) for question in self.questions],
             "address": self.address,
             "port": self.port,
             "transport": self.transport,
             "connection": self.connection,
             "bypassed": self.bypassed,
+            "not_bypassed": self.not_bypassed,
+            "others": list(self.others),
             "next_attempt": self.next_attempt,
         }
 
 
-def _question_lines(questions: tuple[Answer | Failure, ...]) -> list[str]:
+def question_lines(questions: Sequence[object]) -> list[str]:
+    """What DNS was asked and said, a line each, for people."""
     if not questions:
         return ["  asked DNS   nothing"]
     labels = ["  asked DNS   ", *["              "] * (len(questions) - 1)]
@@ -99,24 +125,24 @@ def format_seconds(interval: float) -> str:
 
 
 class DecisionRing:
-    """The last decisions of one service, oldest first; the oldest falls out when it is full (SPEC D9)."""
+    """The last decisions and notes of one service, oldest first; the oldest falls out when it is full (SPEC D9)."""
 
     __slots__ = ("_decisions", "count")
 
     def __init__(self, maxlen: int = RING_SIZE) -> None:
-        self._decisions: deque[Decision] = deque(maxlen=maxlen)
+        self._decisions: deque[Decision | str] = deque(maxlen=maxlen)
         self.count = 0
 
-    def append(self, decision: Decision) -> None:
+    def append(self, decision: Decision | str) -> None:
         """Keep `decision`; `count` counts all that were ever kept."""
         self._decisions.append(decision)
         self.count += 1
 
     @property
-    def latest(self) -> Decision | None:
+    def latest(self) -> Decision | str | None:
         return self._decisions[-1] if self._decisions else None
 
-    def __iter__(self) -> Iterator[Decision]:
+    def __iter__(self) -> Iterator[Decision | str]:
         return iter(tuple(self._decisions))
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ Resolving the next hop's name is `locate`'s business, keeping a connection to it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sipcore.policy.locate import SIP_PORT, AddressType, Site, Target
 from sipcore.policy.settings import Profile, Server
@@ -51,6 +51,8 @@ class NextHop:
 
     `owner` says whose connection it is on a stream: "outbound", "proxy",
     "registrar", or "" for a place that is none of the service's servers.
+    `bypassed` says that the OutboundProxy is passed over and why, `not_bypassed` why
+    it is not although that is configured (SPEC C8, C9).
     """
 
     site: Site
@@ -58,6 +60,7 @@ class NextHop:
     rule: str
     owner: str
     bypassed: str = ""
+    not_bypassed: str = ""
 
     @property
     def host(self) -> str:
@@ -98,9 +101,11 @@ def choose_next_hop(
         return _without_outbound(profile, request, address_types, registered_with)
     bypass = _why_bypassed(profile, request)
     if bypass:
-        hop = f"OutboundProxy {outbound.host}, because {bypass}"
-        return _to_uri(profile, request, address_types, rule="SPEC C8", bypassed=hop)
-    return _to_server(profile, outbound, address_types, registered_with, _Server("outbound", "SPEC C1", request.method))
+        passed_over = f"OutboundProxy {outbound.host}, because {bypass}"
+        return _to_uri(profile, request, address_types, rule="SPEC C8", bypassed=passed_over)
+    meant = _Server("outbound", "SPEC C1", request.method)
+    hop = _to_server(profile, outbound, address_types, registered_with, meant)
+    return replace(hop, not_bypassed=_why_not_bypassed(profile, request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ class _Server:
     method: str
 
 
+_WHOSE = {
+    "outbound": "every request goes to it",
+    "proxy": "without an OutboundProxy it is asked directly",
+    "registrar": "without an OutboundProxy REGISTER goes to it directly",
+}
 _NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
 
@@ -124,6 +134,15 @@ def _why_bypassed(profile: Profile, request: RequestFacts) -> str:
     if not request.in_invite_dialog or request.method in NEVER_BYPASSED:
         return ""
     return "X_BypassOutboundProxyInCall is on and this request is inside a call (SPEC C8)"
+
+
+def _why_not_bypassed(profile: Profile, request: RequestFacts) -> str:
+    """Why a bypass that is configured does not count for this request, or an empty string."""
+    if not profile.bypass_outbound_proxy_in_call:
+        return ""
+    if profile.outbound_proxy_transport in STREAMS:
+        return f"X_BypassOutboundProxyInCall has no effect over {profile.outbound_proxy_transport.upper()} (SPEC C9)"
+    return "X_BypassOutboundProxyInCall is on, but this request is not inside a call (SPEC C8)"
 
 
 def _without_outbound(
@@ -150,8 +169,8 @@ def _to_server(
     if registered_with is not None and profile.proxy_server_redundancy and meant.method != "REGISTER":
         site = Site(registered_with.address, registered_with.port, registered_with.transport, profile.dns_order)
         return NextHop(site, f"the server of {name} that holds the registration", "SPEC B12", meant.owner)
-    port = "its configured port" if server.port else "no port configured"
-    why = f"every request goes to {name} {server.host} over {server.transport.upper()}, {port}"
+    port = f"port {server.port} configured" if server.port else "no port configured"
+    why = f"{name} {server.host} over {server.transport.upper()}, {port}: {_WHOSE[meant.owner]}"
     return NextHop(
         _site(profile, server.host, server.port, server.transport, address_types), why, meant.rule, meant.owner
     )
