@@ -13,6 +13,8 @@ class DatagramSocket:
     """Datagrams of one bound UDP descriptor, IPv4, IPv6 or both; the descriptor stays the caller's."""
 
     arena: ReceiveArena
+    wants_reports: bool
+    """Requests are sent from here: `report` should be called, by whoever can wait for errors of the descriptor."""
 
     def __new__(
         cls,
@@ -34,6 +36,14 @@ class DatagramSocket:
     @property
     def coalesces(self) -> bool:
         """Whether UDP_GRO is in use."""
+    @property
+    def reports(self) -> bool:
+        """Whether undelivered datagrams are reported: errors are then events of the descriptor."""
+    def report(self) -> bool:
+        """Have what is not delivered reported from now on; False where the system cannot tell."""
+    @property
+    def failures(self) -> int:
+        """Undelivered datagrams that wait to be taken by a receive."""
     def detach(self) -> None:
         """Forget the descriptor, before its owner closes it; what still waits is sent now, or dropped and counted."""
     def receive(self) -> list[tuple[bytes, str, int]]:

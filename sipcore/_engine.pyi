@@ -161,6 +161,14 @@ class Engine:
         """One datagram, or one framed message of a stream.  Never raises for what the far side sent."""
     def receive_batch(self, socket: DatagramSocket, local: int, now: float) -> bool:
         """What waits on a socket whose address is `local`, at most 4 x 64 datagrams; True when more may wait."""
+    def receive_failure(self, data: bytes, local: int, host: str, port: int, reason: str, now: float) -> None:
+        """The network could not deliver a datagram to (host, port); `data` is the beginning of it, as far as known.
+
+        The client transaction whose branch it carries hears `on_transport_error`
+        at once, unless the far side has answered (RFC 3261 sections 8.1.3.1 and
+        18.4); whatever does not name one of ours is counted and ignored.
+        `receive_batch` does the same with what its socket reports.
+        """
     def receive_stream(self, data: bytes, flow: int, now: float) -> bool:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
     def receive_letters(self, letters: list[bytes], now: float) -> None:

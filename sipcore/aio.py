@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import random
+import select
 import socket as socket_module
 import ssl as ssl_module
 import time
@@ -285,25 +286,52 @@ class _DatagramListener:
         )
         self._open = True
         self._writing = False
+        self._reading = False
+        self._poll: select.epoll | None = None
         driver.after_flush.append(self._flushed)
         if not env._is_held:
             self.resume()
 
     def pause(self) -> None:
+        self._reading = False
         for batch in self._batches:
-            self._loop.remove_reader(batch.fileno())
+            self._loop.remove_reader(self._event_source(batch))
 
     def resume(self) -> None:
+        self._reading = True
         for batch in self._batches:
-            self._loop.add_reader(batch.fileno(), self._readable, batch)
+            self._loop.add_reader(self._event_source(batch), self._readable, batch)
+
+    def _event_source(self, batch: DatagramSocket) -> int:
+        return self._poll.fileno() if self._poll is not None and batch is self._batch else batch.fileno()
+
+    def _watch_errors(self) -> None:
+        """Await reports of what was not delivered, too: on an epoll of our own, which is only ever readable, because
+        uvloop takes an error of a descriptor for its end."""
+        try:
+            poll = select.epoll()
+        except (AttributeError, OSError):  # not Linux; or no descriptor is left: later
+            return
+        if not self._batch.report():
+            poll.close()
+            return
+        reading, writing = self._reading, self._writing
+        self._await_room(wanted=False)
+        self.pause()
+        self._poll = poll
+        self._poll.register(self._batch.fileno(), select.EPOLLIN)
+        self._await_room(wanted=writing)
+        if reading:
+            self.resume()
 
     def close(self) -> None:
         if not self._open:
             return
         self._open = False
         self.pause()
-        if self._writing:
-            self._loop.remove_writer(self._batch.fileno())
+        self._await_room(wanted=False)
+        if self._poll is not None:
+            self._poll.close()
         self._driver.after_flush.remove(self._flushed)
         self._driver.engine.remove_local(self.local)
         for batch, sock in zip(self._batches, self._sockets, strict=True):
@@ -312,6 +340,8 @@ class _DatagramListener:
 
     def _readable(self, batch: DatagramSocket) -> None:
         driver = self._driver
+        if self._writing and self._poll is not None:
+            self._writable()
         try:
             driver.engine.receive_batch(batch, self.local, driver.now())
         finally:
@@ -319,14 +349,32 @@ class _DatagramListener:
 
     def _flushed(self) -> None:
         """What the kernel did not take waits in the socket's bounded queue until it is writable."""
-        if self._batch.blocked and not self._writing:
-            self._writing = True
-            self._loop.add_writer(self._batch.fileno(), self._writable)
+        if self._batch.wants_reports and self._open:
+            self._watch_errors()
+        if self._batch.failures:
+            self._loop.call_soon(self._refused)
+        if self._batch.blocked:
+            self._await_room(wanted=True)
+
+    def _refused(self) -> None:
+        """The kernel refused to send some of it, and nothing else may come to wake us."""
+        if self._open and self._batch.failures:
+            self._readable(self._batch)
 
     def _writable(self) -> None:
         self._batch.flush()
         if not self._batch.blocked:
-            self._writing = False
+            self._await_room(wanted=False)
+
+    def _await_room(self, *, wanted: bool) -> None:
+        if wanted == self._writing:
+            return
+        self._writing = wanted
+        if self._poll is not None:
+            self._poll.modify(self._batch.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+        elif wanted:
+            self._loop.add_writer(self._batch.fileno(), self._writable)
+        else:
             self._loop.remove_writer(self._batch.fileno())
 
 

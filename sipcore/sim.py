@@ -259,13 +259,19 @@ class SimEnv:
             finally:
                 driver.after_batch()
 
+        def undelivered(data: bytes, destination: Address) -> None:
+            try:
+                driver.engine.receive_failure(data, local, *destination, "port unreachable", driver.now())
+            finally:
+                driver.after_batch()
+
         def close() -> None:
             socket.close()
             driver.engine.remove_local(local)
 
         listener = SimListener("udp", address, local, close)
         try:
-            socket.bind(receive)
+            socket.bind(receive, undelivered)
         except TransportError:
             driver.engine.remove_local(local)
             raise

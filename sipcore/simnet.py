@@ -20,6 +20,7 @@ Address = tuple[str, int]
 STREAM_RETRY = 0.2  # seconds that a lost segment costs
 STREAM_GIVE_UP = 60.0  # seconds without progress until a connection is reported as timed out
 CUT_POLL = 0.5
+ICMP_QUOTE = 520  # octets of a datagram that comes back when its port is closed
 
 
 @dataclass(slots=True)
@@ -68,7 +69,9 @@ class Network:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.counts = {"sent": 0, "lost": 0, "duplicated": 0, "delivered": 0, "undeliverable": 0, "connects": 0}
+        self.refusing: set[str] = set()  # hosts that say so when a datagram comes to a closed port of theirs
         self._datagrams: dict[Address, ReceiveDatagram] = {}
+        self._on_failure: dict[Address, ReceiveDatagram] = {}
         self._listeners: dict[Address, AcceptStream] = {}
         self._streams: set[SimStream] = set()
         self._under_way: list[tuple[float, int, bytes, Address, Address]] = []
@@ -131,13 +134,19 @@ class Network:
 
     # datagrams
 
-    def bind_datagrams(self, address: Address, receive: ReceiveDatagram) -> None:
+    def bind_datagrams(
+        self, address: Address, receive: ReceiveDatagram, on_failure: ReceiveDatagram | None = None
+    ) -> None:
+        """`on_failure(octets, destination)` hears of what a host in `refusing` had no open port for."""
         if address in self._datagrams:
             raise TransportError(f"{address[0]}:{address[1]} is in use")
         self._datagrams[address] = receive
+        if on_failure is not None:
+            self._on_failure[address] = on_failure
 
     def unbind_datagrams(self, address: Address) -> None:
         self._datagrams.pop(address, None)
+        self._on_failure.pop(address, None)
 
     def send_datagram(self, octets: bytes, source: Address, destination: Address) -> None:
         """Carry one datagram as the link likes."""
@@ -167,9 +176,17 @@ class Network:
         receive = self._datagrams.get(destination)
         if receive is None or destination[0] in self.unplugged:
             self.counts["undeliverable"] += 1
+            self._report(octets, source, destination)
             return
         self.counts["delivered"] += 1
         receive(octets, source)
+
+    def _report(self, octets: bytes, source: Address, destination: Address) -> None:
+        """Port unreachable, where the host of the closed port says so (ICMP, RFC 792)."""
+        on_failure = self._on_failure.get(source)
+        if on_failure is not None and destination[0] in self.refusing and self.passes(destination[0], source[0]):
+            delay = self._between(destination[0], source[0]).delay
+            self.loop.call_later(delay, on_failure, octets[:ICMP_QUOTE], destination)
 
     # streams
 
@@ -221,8 +238,8 @@ class SimDatagramSocket:
         self._address = address
         self._open = False
 
-    def bind(self, receive: ReceiveDatagram) -> None:
-        self._network.bind_datagrams(self._address, receive)
+    def bind(self, receive: ReceiveDatagram, on_failure: ReceiveDatagram | None = None) -> None:
+        self._network.bind_datagrams(self._address, receive, on_failure)
         self._open = True
 
     def send_batch(self, datagrams: list[tuple[bytes, str, int]]) -> None:

@@ -57,6 +57,36 @@ async def listening(transport: str = "udp", **arguments: Any) -> AsyncIterator[t
         await stack.close(timeout=2)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="IP_RECVERR is Linux's")
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_closed_port_is_told_at_once_and_the_socket_goes_on(run: Callable[[Main], Any], host: str) -> None:
+    """FAULTS 17 and 40, RFC 3261 section 18.4: and uvloop must not take the error for the end of the descriptor."""
+
+    async def main() -> None:
+        family = socket.AF_INET6 if host == "[::1]" else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as closed:
+            try:
+                closed.bind((host.strip("[]"), 0))
+            except OSError:
+                pytest.skip(f"no address {host} here")
+            port = closed.getsockname()[1]
+        stack = Stack()
+        listener = await stack.listen("udp", f"{host}:0")
+        stack.on("OPTIONS", lambda request: request.reply(200))
+        other = Stack()
+        await other.listen("udp", f"{host}:0")
+        for _ in range(3):
+            for method in ("OPTIONS", "INVITE"):
+                with pytest.raises(TransportError):
+                    await asyncio.wait_for(stack.request(method, f"sip:x@{host}:{port}").final(), 10)
+            response = await asyncio.wait_for(other.request("OPTIONS", f"sip:x@{host}:{listener.port}").final(), 10)
+            assert response.status_code == 200
+        assert stack.engine.stats()["unreachable"] == 6
+        await asyncio.gather(stack.close(), other.close())
+
+    run(main)
+
+
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

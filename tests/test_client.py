@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_kit import Bench, method_of, response_to
+from engine_kit import Bench, method_of, request, response_to
 
 from sipcore._message import Request, parse
 from sipcore.errors import TransportError, UsageError
@@ -189,3 +189,60 @@ def test_only_an_invite_is_cancelled() -> None:
     bench = Bench()
     handle, _, _ = bench.send("MESSAGE")
     assert not bench.engine.cancel(handle, bench.now)
+
+
+# what the network could not deliver (RFC 3261 sections 8.1.3.1 and 18.4)
+
+
+def report(bench: Bench, quote: bytes, host: str = "192.0.2.9", port: int = 5070) -> dict[str, int]:
+    bench.engine.receive_failure(quote, bench.local, host, port, "Connection refused", bench.now)
+    return bench.engine.stats()
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "FLY"])
+def test_an_unreachable_port_ends_the_transaction_at_once(method: str) -> None:
+    """FAULTS 40: an error that quotes the branch, though not the whole request."""
+    bench = Bench()
+    _, receiver, octets = bench.send(method)
+    _, other, _ = bench.send(method)
+    stats = report(bench, octets[:200])
+    assert receiver.errors == ["Connection refused"]
+    assert not other.errors
+    assert (stats["unreachable"], stats["stray_unreachable"], stats["client_transactions"]) == (1, 0, 1)
+    assert report(bench, octets[:200])["stray_unreachable"] == 1, "repeated"
+
+
+def test_an_error_that_names_none_of_our_requests_ends_nothing() -> None:
+    """It may be forged: only the branch is a secret.  Nor does one about an address that we did not ask."""
+    bench = Bench()
+    _, receiver, octets = bench.send()
+    branch = octets[octets.index(b"z9hG4bK") : octets.index(b"z9hG4bK") + 39]
+    forged = [octets[:60], octets[: octets.index(b"z9hG4bK") + 20], octets.replace(branch, b"z9hG4bK" + bytes(32))]
+    for quote in (*forged, b"", b"\0" * 576, response_to(octets, 200).encode(), octets.replace(b"OPTIONS", b"MESSAGE")):
+        report(bench, quote)
+    report(bench, octets, "192.0.2.8")
+    report(bench, octets, port=5071)
+    report(bench, octets, "0.0.0.0")
+    assert not receiver.errors
+    assert bench.engine.stats()["unreachable"] == 0
+    report(bench, octets)
+    assert receiver.errors
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_a_far_side_that_has_answered_is_not_unreachable(method: str) -> None:
+    bench = Bench()
+    _, receiver, octets = bench.send(method)
+    bench.receive(response_to(octets, 100))
+    report(bench, octets)
+    assert not receiver.errors
+    bench.receive(response_to(octets, 200))
+    assert receiver.statuses == [100, 200]
+
+
+def test_an_error_about_an_answer_of_ours_changes_nothing() -> None:
+    bench = Bench(lambda received: received.reply(486))
+    bench.receive(request("INVITE"))
+    (answer,) = bench.sent.take()
+    report(bench, answer)
+    assert bench.engine.stats()["server_transactions"] == 1

@@ -66,6 +66,25 @@ def test_a_silent_address_costs_a_share_of_the_time_and_the_next_is_used() -> No
     assert again < 1, "an address that failed is passed over for 30 s"
 
 
+def test_a_closed_port_costs_a_round_trip_and_the_next_address_is_used() -> None:
+    """FAULTS 40: faster on ICMP."""
+
+    async def main(network: SimNetwork) -> tuple[int, float]:
+        with_dns(network)
+        network.refusing.add("192.0.2.11")
+        server = await stack_at(network, "192.0.2.12", port=5072)
+        client = await stack_at(network, CLIENT)
+        start = network.loop.time()
+        response = await client.request("OPTIONS", "sip:bob@example.com;transport=udp")
+        took = network.loop.time() - start
+        await asyncio.gather(server.close(), client.close())
+        return response.status_code, took
+
+    status_code, took = sim.run(main)
+    assert status_code == 200
+    assert took < 0.5, "less than one retransmission"
+
+
 def test_a_503_goes_to_the_next_address_and_a_486_does_not() -> None:
     async def main(network: SimNetwork) -> tuple[int, int]:
         with_dns(network)

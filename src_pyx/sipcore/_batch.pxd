@@ -21,6 +21,11 @@ cdef extern from "datagrams.h" nogil:
     ctypedef struct datagram_arena:
         datagram_item items[2048]
         datagram_slot slots[64]
+    ctypedef struct datagram_failure:
+        host_address remote
+        int error
+        uint32_t size
+        char octets[576]
     ctypedef struct datagram_counters:
         uint64_t received, received_octets, truncated, receive_calls
         uint64_t sent, sent_octets, send_calls, segmented
@@ -33,6 +38,9 @@ cdef extern from "datagrams.h" nogil:
         bint segments
         bint coalesces
         bint is_blocked
+        bint reports
+        int failure_count
+        datagram_failure *failures
         int count
         datagram_counters counters
 
@@ -44,12 +52,15 @@ cdef class ReceiveArena:
 
 cdef class DatagramSocket:
     cdef datagram_socket socket
+    cdef readonly bint wants_reports     # somebody sends requests from here
     cdef readonly ReceiveArena arena
 
     # Datagrams now in arena.items, 0: none waits.  Item i: octets, size; arena.slots[item.slot]: remote, and
     # arrived, the address that it was sent to (sockets bound to a wildcard).  All of it lives until the
     # next take into the same arena.
     cdef int take(self) noexcept
+    # What was not delivered, now in socket.failures until the next call; how many.
+    cdef int take_failures(self) noexcept
     # Queue a copy, sending what waits when a batch is full; `source` may be NULL.  False: dropped and counted.
     cdef bint queue(self, const char *octets, Py_ssize_t size, const host_address *remote,
                     const host_address *source) except -1

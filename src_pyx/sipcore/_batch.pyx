@@ -26,6 +26,8 @@ cdef extern from "datagrams.h" nogil:
     void datagram_arena_free(datagram_arena *arena)
     int datagram_socket_init(datagram_socket *socket, int fd, int one_at_a_time, int segment, int coalesce)
     void datagram_socket_free(datagram_socket *socket)
+    int datagram_report(datagram_socket *socket)
+    int datagram_read_failures(datagram_socket *socket)
     int datagram_receive(datagram_socket *socket, datagram_arena *arena)
     bint datagram_is_full(const datagram_socket *socket, size_t size)
     int datagram_queue(datagram_socket *socket, const char *octets, size_t size, const host_address *remote,
@@ -94,6 +96,21 @@ cdef class DatagramSocket:
         """Whether UDP_GRO is in use."""
         return self.socket.coalesces != 0
 
+    @property
+    def reports(self):
+        """Whether undelivered datagrams are reported: errors are then events of the descriptor."""
+        return self.socket.reports != 0
+
+    def report(self):
+        """Have what is not delivered reported from now on; False where the system cannot tell."""
+        self.wants_reports = False
+        return datagram_report(&self.socket) == 0
+
+    @property
+    def failures(self):
+        """Undelivered datagrams that wait to be taken by a receive."""
+        return self.socket.failure_count
+
     def detach(self):
         """Forget the descriptor, before its owner closes it; what still waits is sent now, or dropped and counted."""
         self.flush_queue()
@@ -104,6 +121,11 @@ cdef class DatagramSocket:
         cdef int count
         with nogil:
             count = datagram_receive(&self.socket, &self.arena.arena)
+        return count
+
+    cdef int take_failures(self) noexcept:
+        cdef int count = datagram_read_failures(&self.socket) if self.socket.reports else 0
+        self.socket.failure_count = 0
         return count
 
     cdef bint queue(self, const char *octets, Py_ssize_t size, const host_address *remote,

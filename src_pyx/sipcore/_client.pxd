@@ -31,6 +31,7 @@ cdef class Client:
 
     cdef int64_t start(self, const char *octets, const sip_index *index, uint32_t method, sip_span token,
                        bytes whole, uint32_t user_agent, int64_t flow, object receiver) except -1
+    cdef int watch_for_failures(self, int64_t flow) except -1
     cdef int stray(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
                    int64_t flow) except -1
     cdef int end_waiting(self, uint32_t row_index) except -1

@@ -13,6 +13,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, realloc
 
+from sipcore._batch cimport DatagramSocket
 from sipcore._core cimport *
 from sipcore._connections cimport Local
 from sipcore._message cimport Message, Request, Response, message_from_scan
@@ -132,9 +133,18 @@ cdef class Client:
         set_octets(self.table.row(new), whole)
         set_owner(self.table.row(new), receiver)
         self.core.counters[COUNT_REQUESTS_SENT] += 1
+        self.watch_for_failures(flow)
         self.table.step(new, EVENT_TU_REQUEST, self.core.now_us)
         self.core.outbox.send(flow, whole)
         return handle
+
+    cdef int watch_for_failures(self, int64_t flow) except -1:
+        """Whoever sends requests wants to hear of those that were not delivered; a server alone does not."""
+        cdef Local local = self.core.connections.flow_local(flow)
+        if local is not None and type(local.sender) is DatagramSocket and not local.is_watched:
+            local.is_watched = True
+            (<DatagramSocket>local.sender).wants_reports = True
+        return 0
 
     cdef bint cancel(self, int64_t transaction, object headers) except -1:
         cdef bytes lines = header_lines(headers)

@@ -2,7 +2,9 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from sipcore._batch cimport DatagramSocket
 from sipcore._client cimport Client
+from sipcore._connections cimport Local, host_address
 from sipcore._core cimport Agent, Core
 from sipcore._framing cimport StreamFramer
 from sipcore._group cimport Group
@@ -28,6 +30,9 @@ cdef class Engine:
     cdef int drop_flow(self, int64_t flow, str reason) except -1
     # octets in
     cdef int take_letter(self, bytes letter, size_t size, int64_t flow) except -1
+    cdef int take_failures(self, DatagramSocket socket, Local bound) except -1
+    cdef int take_failure(self, const char *octets, size_t size, Local bound, const host_address *remote,
+                          str reason) except -1
     cdef StreamFramer framer_of(self, int64_t flow)
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1
     cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept

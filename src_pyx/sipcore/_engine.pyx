@@ -10,12 +10,13 @@ response means to them in `_server` and `_client`, framing in `_framing`.
 """
 
 import logging
+import os
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from sipcore._batch cimport DatagramSocket, datagram_item, datagram_slot
+from sipcore._batch cimport DatagramSocket, datagram_failure, datagram_item, datagram_slot
 from sipcore._connections cimport Local, address_parse, host_address
 from sipcore._core cimport *
 from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
@@ -202,6 +203,7 @@ cdef class Engine:
         self.enter(now)
         self.server.overload.standing_us = self.core.now_us - bound.queued_us if bound.queued_us else 0
         try:
+            self.take_failures(socket, bound)
             for _ in range(ROUNDS_OF_A_WAKE):
                 count = socket.take()
                 for at in range(count + 1):
@@ -229,6 +231,18 @@ cdef class Engine:
         elif bound.queued_us == 0:
             bound.queued_us = self.core.now_us
         return count >= 64
+
+    def receive_failure(self, bytes data not None, int64_t local, str host not None, int port, str reason not None,
+                        double now):
+        cdef Local bound = self.core.connections.local(local)
+        cdef host_address remote
+        cdef bytes text = host.encode("ascii", "replace")
+        self.enter(now)
+        try:
+            if bound is not None and address_parse(&remote, text, port) == 0:
+                self.take_failure(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), bound, &remote, reason)
+        finally:
+            self.leave()
 
     def receive_stream(self, bytes data not None, int64_t flow, double now):
         cdef Local local = self.core.connections.flow_local(flow)
@@ -436,6 +450,25 @@ cdef class Engine:
             if scanned.result != SIP_OK or not self.group.passes_on(letter, octets, &scanned.index, agent):
                 self.group.is_reading = True
                 self.intake.take(octets, size, local, flow, 0)
+        return 0
+
+    cdef int take_failures(self, DatagramSocket socket, Local bound) except -1:
+        """What the socket could not deliver (RFC 3261 section 18.4)."""
+        cdef int count = socket.take_failures(), at
+        cdef datagram_failure *failure
+        for at in range(count):
+            failure = &socket.socket.failures[at]
+            self.take_failure(failure.octets, failure.size, bound, &failure.remote, os.strerror(failure.error))
+        return 0
+
+    cdef int take_failure(self, const char *octets, size_t size, Local bound, const host_address *remote,
+                          str reason) except -1:
+        cdef Agent agent = self.core.agent(bound.user_agent)
+        cdef int64_t flow = 0
+        if agent is not None and may_talk_to(bound, remote):
+            flow = self.core.connections.datagram_flow(bound, remote, self.core.now_us)
+        if flow:
+            self.intake.take_unreachable(octets, size, agent, flow, reason)
         return 0
 
     cdef StreamFramer framer_of(self, int64_t flow):

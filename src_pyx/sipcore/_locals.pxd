@@ -26,6 +26,7 @@ cdef class Local:
     cdef int row_count                   # rows that name it
     cdef dict children                   # octets of the address reached -> Local
     cdef Local reached_last
+    cdef bint is_watched                 # its socket was asked to report what is not delivered
     cdef int64_t queued_us               # since when its socket was never found empty; 0: it was
 
 

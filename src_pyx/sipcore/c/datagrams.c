@@ -10,6 +10,7 @@
 
 #if defined(__linux__)
 #include <netinet/udp.h>
+#include <linux/errqueue.h>
 #define HAS_BATCH_CALLS 1
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -22,6 +23,7 @@
 #endif
 
 #define RECEIVE_TRIES 16       /* pending errors read away before one receive gives up */
+#define FAILURE_READS 256      /* reports of the network read at a time */
 
 /* ---- set-up */
 
@@ -108,8 +110,117 @@ void datagram_socket_free(datagram_socket *socket)
 {
     free(socket->octets);
     free(socket->out);
+    free(socket->failures);
     socket->octets = NULL;
     socket->out = NULL;
+    socket->failures = NULL;
+}
+
+/* ---- what is not delivered */
+
+static int is_icmp(int error)
+{
+    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == ENOPROTOOPT
+        || error == ECONNRESET || error == EHOSTDOWN;
+}
+
+/* Room for one more failure, NULL: there are enough of them. */
+static datagram_failure *new_failure(datagram_socket *socket, int error, const host_address *remote)
+{
+    if (!socket->reports || socket->failure_count >= DATAGRAM_FAILURES_MAX) return NULL;
+    datagram_failure *failure = &socket->failures[socket->failure_count++];
+    failure->error = error;
+    failure->remote = *remote;
+    failure->size = 0;
+    return failure;
+}
+
+/* The datagram that stands at `out` in the queue was refused for good. */
+static void note_send_failure(datagram_socket *socket, const datagram_out *out, int error)
+{
+    datagram_failure *failure = new_failure(socket, error, &out->remote);
+    if (!failure) return;
+    failure->size = out->size < DATAGRAM_QUOTE_SIZE ? out->size : DATAGRAM_QUOTE_SIZE;
+    memcpy(failure->octets, socket->octets + out->at, failure->size);
+}
+
+#if HAS_BATCH_CALLS
+
+/* RFC 3261 section 18.4: unreachable and parameter problem count; source quench, expiry and fragmentation do not. */
+static int is_undelivered(const struct sock_extended_err *error)
+{
+    if (error->ee_origin == SO_EE_ORIGIN_ICMP)
+        return (error->ee_type == 3 && error->ee_code != 4) || error->ee_type == 12;
+    return error->ee_origin == SO_EE_ORIGIN_ICMP6 && (error->ee_type == 1 || error->ee_type == 4);
+}
+
+static const struct sock_extended_err *find_extended_error(struct msghdr *message)
+{
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control))
+        if ((control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_RECVERR)
+            || (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_RECVERR))
+            return (const struct sock_extended_err *)CMSG_DATA(control);
+    return NULL;
+}
+
+/* Take one error off the descriptor's queue of them; 0 when there is none. */
+static int read_failure(datagram_socket *socket)
+{
+    _Alignas(struct cmsghdr) char control[512];
+    char quote[DATAGRAM_QUOTE_SIZE];
+    host_address remote;
+    struct iovec piece = { quote, sizeof quote };
+    struct msghdr message;
+    const struct sock_extended_err *error;
+    datagram_failure *failure;
+    ssize_t size;
+
+    memset(&message, 0, sizeof message);
+    memset(&remote, 0, sizeof remote);
+    message.msg_name = &remote;
+    message.msg_namelen = sizeof remote;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    size = recvmsg(socket->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+    if (size < 0) return 0;
+    error = find_extended_error(&message);
+    if (!error || !is_undelivered(error)) return 1;
+    socket->counters.icmp_errors++;
+    failure = new_failure(socket, (int)error->ee_errno, &remote);
+    if (failure) {
+        failure->size = (uint32_t)size;
+        memcpy(failure->octets, quote, (size_t)size);
+    }
+    return 1;
+}
+
+#endif
+
+int datagram_report(datagram_socket *socket)
+{
+#if HAS_BATCH_CALLS
+    if (socket->reports) return 0;
+    socket->failures = (datagram_failure *)malloc(DATAGRAM_FAILURES_MAX * sizeof *socket->failures);
+    if (!socket->failures) return ENOMEM;
+    int in_v4 = set_option(socket->fd, IPPROTO_IP, IP_RECVERR);
+    int in_v6 = socket->is_v6 ? set_option(socket->fd, IPPROTO_IPV6, IPV6_RECVERR) : 0;
+    if ((socket->is_v6 ? in_v6 : in_v4) < 0) return errno;
+    socket->reports = 1;
+    return 0;
+#else
+    (void)socket;
+    return EOPNOTSUPP;
+#endif
+}
+
+int datagram_read_failures(datagram_socket *socket)
+{
+#if HAS_BATCH_CALLS
+    for (int i = 0; socket->reports && i < FAILURE_READS && read_failure(socket); i++) ;
+#endif
+    return socket->failure_count;
 }
 
 /* ---- receive */
@@ -145,12 +256,6 @@ static int receive_headers(const datagram_socket *socket, datagram_header *heade
         return recvmmsg(socket->fd, (struct mmsghdr *)headers, (unsigned int)room, MSG_DONTWAIT, NULL);
 #endif
     return receive_one_by_one(socket->fd, headers, room);
-}
-
-static int is_icmp(int error)
-{
-    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == ENOPROTOOPT
-        || error == ECONNRESET || error == EHOSTDOWN;
 }
 
 /* Slots filled, 0: none.  An error of an earlier send that is reported here is counted and read away. */
@@ -383,7 +488,8 @@ static void count_sent(datagram_socket *socket, int at, int count)
         socket->counters.sent_octets += socket->out[i].size;
 }
 
-/* The kernel refused the send that begins at `at`, a run of `run`; where to go on, -1: wait. */
+/* The kernel refused the send that begins at `at`, a run of `run`; where to go on, -1: wait.  An error that looks like
+ * the network's may be that of an earlier datagram, which the kernel tells at the next call: it is tried once more. */
 static int after_error(datagram_socket *socket, int at, int run, int error)
 {
     if (error == EINTR) return at;
@@ -392,9 +498,17 @@ static int after_error(datagram_socket *socket, int at, int run, int error)
         socket->segments = 0;
         return at;
     }
+    if (is_icmp(error) && socket->refused_at != at + 1) {
+        socket->refused_at = at + 1;
+        return at;
+    }
+    if (error == ENOBUFS || error == ENOMEM) {
+        socket->counters.dropped++;
+        return at + 1;
+    }
     if (is_icmp(error)) socket->counters.icmp_errors++;
-    else if (error == ENOBUFS || error == ENOMEM) socket->counters.dropped++;
     else socket->counters.send_errors++;
+    note_send_failure(socket, &socket->out[at], error);
     return at + 1;
 }
 
@@ -438,6 +552,7 @@ int datagram_flush(datagram_socket *socket)
 {
     int at = 0, segments = socket->segments;
     socket->is_blocked = 0;
+    socket->refused_at = 0;
     while (at < socket->count) {
         int next = send_some(socket, at);
         if (next < 0) {

@@ -25,12 +25,22 @@
 #define DATAGRAM_SEGMENTED_MAX 65000         /* octets of one send */
 #define DATAGRAM_SEGMENT_SIZE_MAX 1400       /* larger ones may not fit the route and are sent alone */
 #define DATAGRAM_CONTROL_SIZE 128
+#define DATAGRAM_FAILURES_MAX 64             /* kept until they are asked for; further ones are only counted */
+#define DATAGRAM_QUOTE_SIZE 576              /* octets kept of one; ICMP quotes about as many */
 
 /* As struct mmsghdr, which not every system has. */
 typedef struct {
     struct msghdr message;
     unsigned int size;
 } datagram_header;
+
+/* One that was not delivered: the error, where it was to go, and as much of it as is known. */
+typedef struct {
+    host_address remote;
+    int error;
+    uint32_t size;
+    char octets[DATAGRAM_QUOTE_SIZE];
+} datagram_failure;
 
 /* One received datagram; `octets` lives until the next receive into the same arena. */
 typedef struct {
@@ -80,6 +90,10 @@ typedef struct {
     int one_at_a_time;         /* do without recvmmsg and sendmmsg */
     int segments, coalesces;   /* UDP_SEGMENT and UDP_GRO are in use */
     int is_blocked;            /* the kernel takes no more: flush when the descriptor is writable */
+    int reports;               /* what is not delivered is kept in `failures` */
+    int failure_count;
+    datagram_failure *failures; /* DATAGRAM_FAILURES_MAX, or NULL */
+    int refused_at;            /* datagram + 1 at which the kernel told of an error */
     int count;                 /* datagrams that wait */
     uint32_t octets_used, octets_room;
     char *octets;
@@ -93,6 +107,13 @@ void datagram_arena_free(datagram_arena *arena);
 /* Look at a bound socket and set its options; 0, or an errno. */
 int datagram_socket_init(datagram_socket *socket, int fd, int one_at_a_time, int segment, int coalesce);
 void datagram_socket_free(datagram_socket *socket);
+
+/* Have the kernel tell what the network could not deliver (IP_RECVERR); 0, or an errno.  From then on an error is an
+ * event of the descriptor. */
+int datagram_report(datagram_socket *socket);
+
+/* What was not delivered since the failures were forgotten; how many there are now.  Never blocks. */
+int datagram_read_failures(datagram_socket *socket);
 
 /* Datagrams now in the arena, 0: none waits.  Never blocks. */
 int datagram_receive(datagram_socket *socket, datagram_arena *arena);
