@@ -24,7 +24,7 @@ class Overload:
     greedy share what a single one might have; who holds little always finds room.  1: one may have everything."""
     patience: float
     """Seconds for which more may come in on a datagram socket than is answered; then those who ask most are refused,
-    after twice as long all, after four times as long those who ask most are not even answered."""
+    after twice as long all, unless most of it comes from those few, who after four times as long get no answer."""
     retry_after: int
     """Seconds that a 503 tells to wait at least; from one to the next it says up to twice as much."""
 

@@ -290,7 +290,7 @@ class Line:
 
     def send_from_elsewhere(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.bind(("127.0.0.2", 0))
+            other.bind((f"127.0.0.{2 + self.number % 200}", 0))
             other.sendto(self.octets(), self.near.getsockname())
 
     def octets(self, **fields: str) -> bytes:
@@ -311,7 +311,7 @@ def line():
     made.close()
 
 
-def test_a_queue_that_never_empties_has_its_greediest_refused_then_all_then_dropped(line: Line) -> None:
+def test_a_queue_that_never_empties_has_its_greediest_refused_then_dropped(line: Line) -> None:
     """FAULTS 45 and 46: what comes faster than it can be answered is told so, and the queue ends."""
     line.engine.overload.patience = 0.1
     line.bench.now = 1000.4
@@ -323,13 +323,24 @@ def test_a_queue_that_never_empties_has_its_greediest_refused_then_all_then_drop
         elsewhere.append(first)
         greediest.append(set(others))
         line.bench.now += 0.11
-    assert elsewhere == [200, 200, 503, 503, 503]
+    assert elsewhere == [200] * 5, "who is not to blame is served"
     assert greediest == [{200}, {503}, {503}, {503}, set()]
     assert line.engine.stats()["dropped_requests"] == 255
     line.send(10, to_tag="dialog")
     assert line.wake() == [200] * 10, "requests inside dialogs are served all the time"
     line.send(10)
     assert line.wake() == [200] * 10, "and all is well when the queue was empty once"
+
+
+def test_a_queue_that_never_empties_has_all_refused_where_many_fill_it(line: Line) -> None:
+    """FAULTS 42 and 45: a storm of many, each of whom asks for little."""
+    statuses = []
+    for _ in range(4):
+        for _ in range(256):
+            line.send_from_elsewhere()
+        statuses.append(set(line.wake()))
+        line.bench.now += 0.11
+    assert statuses == [{200}, {200}, {503}, {503}]
 
 
 def test_a_busy_moment_is_not_yet_overload(line: Line) -> None:

@@ -19,7 +19,7 @@ from sipcore.errors import UsageError
 
 cdef enum:
     PERIOD_SHIFT = 20                    # what is recent: within 2**20 microseconds
-    REFUSE_ALL = 2                       # times the patience, after which all new requests are refused,
+    REFUSE_ALL = 2                       # times the patience, after which all are refused if a few are not to blame,
     DROP_HEAVY = 4                       # and those of who asks most are dropped
 
 
@@ -119,13 +119,15 @@ cdef class Overload:
 
     cdef Verdict judge_delay(self, bint is_heavy) noexcept:
         """More comes in than can be answered: refusing is cheap, so the queue shrinks and delays end (RFC 7339)."""
+        self.table.sources.late += 1
+        self.table.sources.greedy += is_heavy
         if is_heavy and self.standing_us > DROP_HEAVY * self.patience_us:
             self.dropped += 1
             return DROPPED
-        if is_heavy or self.standing_us > REFUSE_ALL * self.patience_us:
-            self.overdue += 1
-            return REFUSED
-        return ADMITTED
+        if not is_heavy and (self.standing_us <= REFUSE_ALL * self.patience_us or is_greed_of_few(&self.table.sources)):
+            return ADMITTED
+        self.overdue += 1
+        return REFUSED
 
     cdef bint has_room(self, bint in_dialog, int64_t held, int64_t now_us) noexcept:
         """Room for one more row, made by forgetting an old finished one if need be.

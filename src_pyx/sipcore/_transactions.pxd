@@ -26,6 +26,8 @@ cdef extern from "sources.h" nogil:
         uint32_t recent
     ctypedef struct source_table:
         sip_pool rows
+        uint32_t late, greedy
+    bint is_greed_of_few(const source_table *sources)
     source_row *source_at(const source_table *sources, int32_t index)
     int32_t source_find(const source_table *sources, const unsigned char *prefix)
     bint is_within_share(int64_t held, int64_t room, uint32_t share)

@@ -28,12 +28,14 @@ typedef struct {
     sip_table by_prefix;
     uint32_t period;
     uint32_t recent;                         /* asked for in this period by all sources */
+    uint32_t late;                           /* of it while too much came in, */
+    uint32_t greedy;                         /* and of that by sources that asked for too much */
 } source_table;
 
 static inline int sources_init(source_table *sources, sip_key key)
 {
     sources->key = key;
-    sources->period = sources->recent = 0;
+    sources->period = sources->recent = sources->late = sources->greedy = 0;
     if (pool_init(&sources->rows, sizeof(source_row)) < 0) return -1;
     return table_init(&sources->by_prefix, &sources->rows, offsetof(source_row, link), 0);
 }
@@ -114,11 +116,17 @@ static inline int is_heavy_source(const source_table *sources, int32_t index)
     return row->period == sources->period && row->recent > 32 && (uint64_t)row->recent * 4 > sources->recent;
 }
 
+/* Whether most of what was too much came from heavy sources: who is not one of them is not to blame. */
+static inline int is_greed_of_few(const source_table *sources)
+{
+    return (uint64_t)sources->greedy * 2 > sources->late;
+}
+
 static inline void sources_start_period(source_table *sources, uint32_t period)
 {
     if (period == sources->period) return;
     sources->period = period;
-    sources->recent = 0;
+    sources->recent = sources->late = sources->greedy = 0;
 }
 
 static inline size_t sources_octets(const source_table *sources)
