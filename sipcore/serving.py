@@ -283,6 +283,7 @@ class Supervisor:
     def start(self, slot: Slot) -> None:
         """Start the process of a worker."""
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control.setblocking(False)  # a worker that does not listen must not stop the others
         slot.due, slot.is_ready, slot.silent, slot.started = None, False, 0, time.monotonic()
         place = Place(
             number=slot.number,
@@ -334,18 +335,19 @@ class Supervisor:
         boxes = dict(self.predecessor.boxes) if self.predecessor is not None else {}
         return boxes | {slot.number: slot.box for slot in self.slots}
 
-    def _hear(self, slot: Slot) -> None:
-        """What a worker says."""
-        assert slot.control is not None
+    def _hear(self, slot: Slot) -> bool:
+        """Heed one thing that a worker says; False when it has nothing to say, or never will again."""
+        if slot.control is None:
+            return False
         try:
             received = receive_message(slot.control)
+        except BlockingIOError:
+            return False
         except OSError:
             received = None
         if received is None:
-            self.selector.unregister(slot.control)
-            slot.control.close()
-            slot.control = None
-            return
+            self._hang_up(slot)
+            return False
         slot.silent = 0
         message = received[0]
         if message.get("ask") == "sockets":
@@ -359,6 +361,13 @@ class Supervisor:
             self._log_report(slot)
         elif message.get("say") == "done":
             self.succession.heard(slot.number)
+        return True
+
+    def _hang_up(self, slot: Slot) -> None:
+        if slot.control is not None:
+            self.selector.unregister(slot.control)
+            slot.control.close()
+            slot.control = None
 
     def _log_report(self, slot: Slot) -> None:
         """What was asked for by SIGUSR1: each worker's report, then all of them added up."""
@@ -401,8 +410,9 @@ class Supervisor:
                     self._died(slot, os.waitstatus_to_exitcode(status))
 
     def _died(self, slot: Slot, code: int) -> None:
-        while slot.control is not None:  # what it said last
-            self._hear(slot)
+        while self._hear(slot):  # what it said last
+            pass
+        self._hang_up(slot)
         self.succession.heard(slot.number)
         lived, slot.pid = time.monotonic() - slot.started, 0
         if self.ends_at is not None or self.retired:

@@ -203,6 +203,39 @@ def test_an_application_may_end_by_itself(tmp_path: Path) -> None:
         assert program.wait() == 0
 
 
+def test_a_worker_that_dies_with_a_process_of_its_own_behind_it_is_replaced(tmp_path: Path) -> None:
+    """The child of a worker keeps its descriptors open; the supervisor does not wait for them."""
+    text = PREFACE + (
+        "import time\n"
+        "async def application(stack):\n"
+        "    if not os.path.exists(MARK):\n"
+        "        open(MARK, 'w').close()\n"
+        "        if not os.fork():\n"
+        "            time.sleep(5)\n"
+        "            os._exit(0)\n"
+        "        asyncio.get_running_loop().call_later(0.5, os._exit, 7)\n"
+        "    await stack.listen('udp', ADDRESS)\n"
+        "sys.exit(sipcore.serve(application, workers=1))\n"
+    )
+    port = free_port()
+    with Program(tmp_path, text, MARK=str(tmp_path / "mark"), ADDRESS=f"{LOOPBACK}:{port}") as program:
+        program.serves()
+        wait_until(lambda: program.says("exit code 7"), 5, "it dies")
+        wait_until(lambda: children_of(program.pid), 3, "it is replaced")
+        with Peer(port) as peer:
+            assert peer.ask("OPTIONS", seconds=5) is not None
+
+
+def test_all_workers_may_be_killed_at_once_again_and_again(tmp_path: Path) -> None:
+    port = free_port()
+    with answers(tmp_path, port, workers=3) as program, Peer(program.serves() and port) as peer:
+        for _ in range(5):
+            for pid in children_of(program.pid):
+                os.kill(pid, signal.SIGKILL)
+            assert peer.ask("OPTIONS", seconds=20) is not None
+        assert not program.has_ended()
+
+
 def test_a_reload_reaches_every_worker(tmp_path: Path) -> None:
     text = PREFACE + (
         "async def application(stack):\n"
