@@ -4,10 +4,10 @@ from libc.stdint cimport int64_t, uint64_t
 
 from sipcore._client cimport Client
 from sipcore._core cimport Agent, Core
-from sipcore._framing cimport StreamFramer
 from sipcore._group cimport Group
 from sipcore._intake cimport Intake
 from sipcore._server cimport Server
+from sipcore._streams cimport Streams
 
 
 cdef class Engine:
@@ -16,7 +16,7 @@ cdef class Engine:
     cdef Client client
     cdef Group group                     # the workers that share our addresses
     cdef Intake intake
-    cdef dict framers                    # flow -> StreamFramer
+    cdef Streams streams
     cdef dict timers                     # handle -> (callback, handle in the wheel)
     cdef int64_t last_timer
     cdef list lost                       # (flow, reason) of connections that ended inside the batch
@@ -28,9 +28,6 @@ cdef class Engine:
     cdef int drop_flow(self, int64_t flow, str reason) except -1
     # octets in
     cdef int take_letter(self, bytes letter, size_t size, int64_t flow) except -1
-    cdef StreamFramer framer_of(self, int64_t flow)
-    cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1
-    cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept
     # time
     cdef int expire_timer(self, uint64_t tag) except -1
     cdef int expire_queues(self, int room) except -1
