@@ -31,7 +31,7 @@ from sipcore.workers import Workers
 logger = logging.getLogger("sipcore.aio")
 
 T = TypeVar("T")
-SECURE = frozenset({"tls", "wss"})
+SECURE = frozenset({"tls"})
 # linux/rtnetlink.h
 RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV6_IFADDR = 0x100

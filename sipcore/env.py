@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sipcore._engine import Engine
     from sipcore.policy.questions import Answer, Question
 
-STREAM_TRANSPORTS = frozenset({"tcp", "tls", "ws", "wss"})
+STREAM_TRANSPORTS = frozenset({"tcp", "tls"})
 
 
 @dataclass(frozen=True, slots=True)
