@@ -1,10 +1,11 @@
 """A server for load measurements: one UDP socket, plain Python handlers, on the bare engine or on a Stack.
 
-    python benches/serve.py --port 5971 [--stack] [--stateless] [--asyncio] [--live N] [--trunk]
+    python benches/serve.py --port 5971 [--stack [--tcp]] [--stateless] [--asyncio] [--live N] [--trunk]
 
 Answers OPTIONS 200 (with --stateless: without a transaction), REGISTER 200
 with the Contact it came with, INVITE 200 with a session description, BYE 200.
 With --live N it starts with N finished transactions, which live for 32 s.
+With --tcp the Stack listens on TCP.
 With --trunk equal-sized datagrams of one peer share a send and a receive
 (UDP_SEGMENT, UDP_GRO).
 Prints the counters when it is told to end (SIGTERM, SIGINT).
@@ -118,21 +119,23 @@ def nothing(request: Request) -> None:
     pass
 
 
-async def stack_engine(port: int, *, stateless: bool) -> Engine:
+async def stack_engine(port: int, transport: str, *, stateless: bool) -> Engine:
     """The same answers from the handlers of a Stack."""
     stack = Stack()
     answers = Answers(port, stateless=stateless)
     stack.on("OPTIONS", yes, stateless=stateless)
     for method, handler in (("INVITE", answers.invite), ("REGISTER", answers.register), ("BYE", yes), ("ACK", nothing)):
         stack.on(method, handler)
-    await stack.listen("udp", f"127.0.0.1:{port}")
+    await stack.listen(transport, f"127.0.0.1:{port}")
     return stack.engine
 
 
-async def serve(port: int, *, stateless: bool, on_stack: bool, trunk: bool, live: int) -> dict[str, int]:
+async def serve(
+    port: int, transport: str, *, stateless: bool, on_stack: bool, trunk: bool, live: int
+) -> dict[str, int]:
     loop = asyncio.get_running_loop()
     if on_stack:
-        engine = await stack_engine(port, stateless=stateless)
+        engine = await stack_engine(port, transport, stateless=stateless)
     else:
         engine = Server(loop, port, stateless=stateless, trunk=trunk).engine
     fill(engine, live, loop.time())
@@ -148,6 +151,7 @@ def run() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--stateless", action="store_true", help="OPTIONS without transactions")
     parser.add_argument("--stack", action="store_true", help="on a Stack in place of the bare engine")
+    parser.add_argument("--tcp", action="store_true", help="TCP in place of UDP (on a Stack)")
     parser.add_argument("--trunk", action="store_true", help="UDP_SEGMENT and UDP_GRO (bare engine)")
     parser.add_argument("--live", type=int, default=0, help="finished transactions to start with")
     parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
@@ -160,6 +164,7 @@ def run() -> int:
         runner = uvloop.run
     main = serve(
         arguments.port,
+        "tcp" if arguments.tcp else "udp",
         stateless=arguments.stateless,
         on_stack=arguments.stack,
         trunk=arguments.trunk,

@@ -1,4 +1,4 @@
-"""Many datagrams a system call.  Knows descriptors and addresses; no SIP."""
+"""System calls: many datagrams each, many messages of a stream each.  Knows descriptors and addresses; no SIP."""
 
 from typing import final
 
@@ -56,3 +56,24 @@ class DatagramSocket:
         """Send what waits; how many datagrams still do."""
     def stats(self) -> dict[str, int]:
         """Totals by name, and `queued`, which wait now."""
+
+@final
+class StreamSocket:
+    """One connected, non-blocking stream descriptor, which it owns and closes."""
+
+    error: int
+    """The errno that broke it, 0."""
+    waiting: int
+    """Octets that the kernel has not taken yet."""
+
+    def __new__(cls, fd: int) -> StreamSocket: ...
+    def fileno(self) -> int:
+        """The descriptor; -1 once closed."""
+    def close(self) -> None:
+        """Close the descriptor; what waits is lost.  Closing twice is harmless."""
+    def receive(self, room: int) -> bytes | None:
+        """Up to `room` octets; b"" when the far side closed, None when nothing waits.  OSError: broken."""
+    def send(self, octets: bytes) -> bool:
+        """Send, or keep what the kernel does not take; True when nothing waits.  OSError: broken."""
+    def flush(self) -> bool:
+        """Send what waits; True when nothing does any more.  OSError: broken."""

@@ -4,6 +4,7 @@ A flow is an integer, 0 is none.  Hosts are numeric text; instants are microseco
 monotonic clock.
 """
 
+from collections.abc import Collection
 from typing import Any, final
 
 from sipcore._locals import Local
@@ -71,11 +72,13 @@ class ConnectionTable:
         *,
         identity: str = "",
         accepted: bool = True,
+        shared: bool = True,
         now_us: int = 0,
     ) -> int:
         """Add a connection; its flow, or 0 when a limit refuses it.
 
         `identity`: the name that the far side proved, so that it is reused for that name alone.
+        `shared`: `find` may give it to others, from the start.
         """
     def remove(self, flow: int) -> bool: ...
     def touch(self, flow: int, now_us: int) -> None:
@@ -85,10 +88,14 @@ class ConnectionTable:
     def release(self, flow: int, now_us: int) -> None: ...
     def idle(self, before_us: int, room: int = 64) -> list[int]:
         """Connections that nobody holds and that carried nothing since, the idlest first: close them."""
-    def admit(self, host: str, idle_before_us: int) -> tuple[bool, int]:
-        """Whether a connection may be accepted, and the flow to close for it first (0: none)."""
+    def admit(self, host: str, idle_before_us: int, *, in_all: int = ..., per_address: int = ...) -> tuple[bool, int]:
+        """Whether a connection may be accepted, and the flow to close for it first (0: none); refusals are counted."""
+    def flows(self, locals: Collection[int] | None = None) -> list[int]:
+        """The flows of all connections, or of those of some local addresses."""
 
     # reuse
+    def share(self, flow: int, identity: str = "") -> bool:
+        """From now on `find` gives this connection to its user agent, for `identity`; False when it has ended."""
     def find(self, transport: str, user_agent: int, host: str, port: int, identity: str = "") -> int:
         """The connection of a user agent to (host, port), or aliased to it, that came last; 0: none."""
     def set_alias(self, flow: int, port: int) -> bool:

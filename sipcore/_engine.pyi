@@ -6,10 +6,10 @@ leave through the senders given to `add_local` and the writers given to
 `add_connection`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol, final
 
-from sipcore._batch import DatagramSocket
+from sipcore._batch import DatagramSocket, StreamSocket
 from sipcore._group import Group
 from sipcore._message import Request, Response
 from sipcore._overload import Overload
@@ -21,10 +21,20 @@ class DatagramSender(Protocol):
     def send_batch(self, datagrams: list[tuple[bytes, str, int]], /) -> object: ...
 
 class StreamWriter(Protocol):
-    """Carries octets of one connection.  Returns False when its bounded queue is full."""
+    """Carries octets of one connection."""
 
-    def write(self, octets: bytes, /) -> bool: ...
-    def close(self) -> None: ...
+    def write(self, octets: bytes, /) -> bool:
+        """False when its bounded queue is full.  Not called where the connection has a socket of its own."""
+    def close(self) -> None:
+        """The connection is to be closed: it takes no more."""
+
+READ_WHOLE: int
+"""How a read of `receive_socket` ended: no message has begun that did not end."""
+READ_PART: int
+READ_NOTHING: int
+READ_NO_SIP: int
+READ_ENDED: int
+READ_BROKEN: int
 
 class UserAgentEvents(Protocol):
     """What one user agent (RFC 3261 section 6) hears of; called inside a batch, must not block.
@@ -143,11 +153,31 @@ class Engine:
         writer: StreamWriter,
         *,
         accepted: bool = True,
+        socket: StreamSocket | None = None,
+        shared: bool = False,
+        identity: str = "",
+        message_based: bool = False,
     ) -> int:
-        """`accepted`: the far side opened it, and it counts against the limit of its address.
+        """`accepted`: the far side opened it, and it counts against the limit of its address; others are never idle.
 
-        TransportError when a limit refuses it.
+        With `socket` the engine reads and writes it itself; `writer.blocked(waiting)` then hears that the kernel
+        takes no more and says whether that many octets may wait.  `message_based`: one message a `write`.
+        `shared`, `identity`: see `share_connection`.  TransportError when a limit refuses it.
         """
+    def share_connection(self, flow: int, identity: str = "", *, may_alias: bool = False) -> None:
+        """From now on `find_connection` gives this connection to its user agent, for the name that the far side
+        proved (TLS), else "".  `may_alias`: the far side may offer it for its own port too (RFC 5923)."""
+    def find_connection(self, transport: str, user_agent: int, host: str, port: int, identity: str = "") -> int:
+        """The flow of a shared connection to an address, or one that was offered for it; 0: none."""
+    def admit_connection(self, host: str, idle_before: float, *, in_all: int, per_address: int) -> tuple[bool, int]:
+        """Whether a connection may be accepted, and the flow to close for it first (0: none): the idlest that
+        nobody holds, if it carried nothing since `idle_before`."""
+    def connection(self, flow: int) -> Any:
+        """The writer of a connection, None when it has ended."""
+    def connections(self, locals: Collection[int] | None = None) -> list[Any]:
+        """The writers of all connections, or of those of some local addresses."""
+    def connection_used(self, flow: int) -> float:
+        """When it carried something last; TransportError when it has ended."""
     def remove_connection(self, flow: int, reason: str, now: float) -> None:
         """The connection ended: its client transactions hear `on_transport_error` at once (SPEC C6: but an
         INVITE in Proceeding runs on), later sends to the flow raise TransportError."""
@@ -171,6 +201,8 @@ class Engine:
         """
     def receive_stream(self, data: bytes, flow: int, now: float) -> bool:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
+    def receive_socket(self, flow: int, now: float) -> int:
+        """Read once from the socket of a connection; what became of it: READ_...  TransportError: it has ended."""
     def receive_letters(self, letters: list[bytes], now: float) -> None:
         """A batch of what other workers sent (see `_group`): their writers' octets, unchanged."""
     def stream_pending(self, flow: int) -> bool:

@@ -1,8 +1,15 @@
 """The outbox: one queue for each datagram sender and each connection."""
 
-from typing import final
+from typing import Any, final
 
+from sipcore._batch import StreamSocket
 from sipcore._connections import ConnectionTable
+
+@final
+class StreamEnd:
+    """What the engine keeps of one connection, beside its row in the table."""
+
+    def __new__(cls, writer: Any, socket: StreamSocket | None) -> StreamEnd: ...
 
 @final
 class Outbox:

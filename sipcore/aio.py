@@ -1,14 +1,13 @@
 """The real world on asyncio, with uvloop where it installs: sockets, DNS, randomness, addresses of this host.
 
-Datagram sockets are our own (`_batch`), read by `loop.add_reader`; streams run
-on the loop's Protocol.  Thin: no protocol rule, no policy and no SIP here.
+Sockets are our own (`_batch`, `sockets`, `secure`), read by `loop.add_reader`.  Thin: no
+protocol rule, no policy and no SIP here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import random
@@ -16,7 +15,7 @@ import select
 import socket as socket_module
 import ssl as ssl_module
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from sipcore._batch import DatagramSocket, ReceiveArena
@@ -24,14 +23,16 @@ from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
 from sipcore.handover import SCHEME, open_socket, take_inherited, unavailable
 from sipcore.interfaces import host_urn, interface_addresses
-from sipcore.streams import OnLost, StreamConnection, StreamTable
+from sipcore.listening import Acceptor, StreamListener
+from sipcore.secure import Handshakes, SecureConnection, Sessions, check_context
+from sipcore.sockets import Address, SocketConnection, reason_of, set_stream_options
+from sipcore.streams import OnLost, end_all, end_one
 from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.aio")
 
 T = TypeVar("T")
-BACKLOG = 1_024
-HIGH_WATER = 16_384  # octets waiting in a stream above which it counts as stalled
+SECURE = frozenset({"tls"})
 # linux/rtnetlink.h
 RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV6_IFADDR = 0x100
@@ -71,8 +72,10 @@ class AsyncioEnv:
         self.loop = loop or asyncio.get_running_loop()
         self.random: random.Random = random.SystemRandom()
         self.now = self.loop.time
-        self.connections = StreamTable()
         self.arena = ReceiveArena()
+        self.handshakes = Handshakes(self.loop)
+        self.sessions = Sessions()
+        self._default_context: ssl_module.SSLContext | None = None
         self._resolver = resolver
         self._name_servers = tuple(name_servers)
         self._workers = workers
@@ -100,7 +103,7 @@ class AsyncioEnv:
             try:
                 probe.connect((remote_host, 9))
             except OSError as error:
-                raise TransportError(f"no route to {remote_host}: {_reason(error)}") from error
+                raise TransportError(f"no route to {remote_host}: {reason_of(error)}") from error
             return str(probe.getsockname()[0])
 
     def host_addresses(self, interface: str = "") -> tuple[str, ...]:
@@ -140,40 +143,41 @@ class AsyncioEnv:
         accept: Callable[[str], bool] | None = None,
         limits: StreamLimits | None = None,
         sock: socket_module.socket | None = None,
+        aliases: bool = False,
     ) -> Listener:
-        if (transport == "tls") != (ssl is not None):
+        if (transport in SECURE) != (ssl is not None):
             raise TransportError(f"{transport} is listened to {'with' if ssl is None else 'without'} a TLS context")
-        bounds = limits or StreamLimits()
-        sockets = self._sockets(socket_module.SOCK_STREAM, host, port, sock)
-        bound_host, bound_port = sockets[0].getsockname()[:2]
+        if ssl is not None:
+            check_context(ssl)
         engine = driver.engine
-        local = engine.add_local(
+        acceptor = Acceptor(
+            self.loop,
+            driver,
+            limits or StreamLimits(),
+            self.handshakes,
+            transport=transport,
+            accept=accept,
+            aliases=aliases,
+        )
+        sockets = self._sockets(socket_module.SOCK_STREAM, host, port, sock)
+        listener = StreamListener(self.loop, transport, sockets, acceptor)
+        local = listener.local = engine.add_local(
             transport,
-            bound_host,
-            bound_port,
+            listener.host,
+            listener.port,
             user_agent=user_agent,
             sender=None,
-            advertise=advertise or self._advertised(bound_host, bound_port),
+            advertise=advertise or self._advertised(listener.host, listener.port),
         )
-
-        def accepted() -> _StreamProtocol:
-            return _StreamProtocol(self, driver, bounds, None, transport=transport, local=local, accept=_accept)
-
-        def _accept(remote_host: str) -> bool:
-            return (accept is None or accept(remote_host)) and self.connections.admits(remote_host, bounds)
-
-        handshake = bounds.connect_timeout if ssl is not None else None
-
-        def serve(on: socket_module.socket) -> Awaitable[asyncio.Server]:
-            return self.loop.create_server(accepted, sock=on, ssl=ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake)
-
-        listener = _StreamListener(transport, sockets, local, serve, lambda: engine.remove_local(local))
+        listener.context = ssl
+        listener.at_close = lambda: engine.remove_local(local)
+        acceptor.listener = listener
         try:
             if not self._is_held:
-                await listener.begin()
+                listener.resume()
         except OSError as error:
             listener.close()
-            raise unavailable(bound_host, bound_port, error) from error
+            raise unavailable(listener.host, listener.port, error) from error
         return listener
 
     async def connect(
@@ -191,36 +195,87 @@ class AsyncioEnv:
         limits: StreamLimits | None = None,
     ) -> int:
         bounds = limits or StreamLimits()
-        protocol = _StreamProtocol(self, driver, bounds, on_lost, transport=transport, local=local, accept=None)
-        arguments: dict[str, Any] = {}
-        if transport == "tls":
-            arguments["ssl"] = ssl if ssl is not None else ssl_module.create_default_context()
-            arguments["server_hostname"] = server_name or host
         try:
             async with asyncio.timeout(bounds.connect_timeout):
-                if bind is not None:
-                    sock = await self._connected(host, port, bind)
-                    await self.loop.create_connection(lambda: protocol, sock=sock, **arguments)
-                else:
-                    await self.loop.create_connection(lambda: protocol, host, port, **arguments)
+                sock = await self._connected(host, port, bind)
+                addresses = sock.getsockname()[:2], sock.getpeername()[:2]
+                if transport not in SECURE:
+                    plain = SocketConnection(self.loop, driver, bounds, on_lost, sock)
+                    plain.start(transport, local, addresses, accepted=False)
+                    return plain.flow
+                name, context = server_name or host, ssl or self._client_context()
+                secure = await self._secured(driver, bounds, on_lost, sock, name=name, context=context)
+                return secure.stand(transport, local, addresses)
         except TimeoutError as error:
             raise TransportError(f"connecting to {host}:{port} timed out") from error
         except OSError as error:
-            raise TransportError(f"connecting to {host}:{port} failed: {_reason(error)}") from error
-        if protocol.reason or not protocol.flow:
-            raise TransportError(f"connecting to {host}:{port} failed: {protocol.reason}")
-        return protocol.flow
+            raise TransportError(f"connecting to {host}:{port} failed: {reason_of(error)}") from error
+
+    def _client_context(self) -> ssl_module.SSLContext:
+        """What TLS connections from here trust when nobody says: the authorities of this host."""
+        if self._default_context is None:
+            self._default_context = ssl_module.create_default_context()
+        return self._default_context
+
+    async def _secured(
+        self,
+        driver: Driver,
+        limits: StreamLimits,
+        on_lost: OnLost | None,
+        sock: socket_module.socket,
+        *,
+        name: str,
+        context: ssl_module.SSLContext,
+    ) -> SecureConnection:
+        """A TLS connection whose handshake is done; the session of an earlier one to the same address is resumed."""
+        check_context(context)
+        key = context, name, sock.getpeername()[:2]
+        done: asyncio.Future[str] = self.loop.create_future()
+
+        def ended(flow: int, reason: str) -> None:
+            if not done.done():
+                done.set_result(reason)
+            elif on_lost is not None:
+                on_lost(flow, reason)
+
+        connection = SecureConnection(
+            self.loop,
+            driver,
+            limits,
+            ended,
+            sock,
+            context=context,
+            handshakes=self.handshakes,
+            server_name=name,
+            established=lambda _: done.set_result(""),
+            keep_session=lambda session: self.sessions.keep(key, session),
+        )
+        try:
+            connection.connect(self.sessions.get(key))
+            reason = await done
+        except BaseException:
+            done.cancel()
+            connection.end("given up")
+            raise
+        if reason:
+            raise OSError(reason)
+        return connection
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:
-        self.connections.end(driver, flow, reason)
+        end_one(driver, flow, reason)
 
     def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
-        self.connections.end_all(driver, locals)
+        end_all(driver, locals)
 
-    async def _connected(self, host: str, port: int, bind: tuple[str, int]) -> socket_module.socket:
-        """A connected socket with the source address asked for, which a listener may hold as well."""
-        sock = open_socket(socket_module.SOCK_STREAM, *bind)
+    async def _connected(self, host: str, port: int, bind: Address | None) -> socket_module.socket:
+        """A connected socket; with the source address asked for, which a listener may hold as well."""
+        if bind is not None:
+            sock = open_socket(socket_module.SOCK_STREAM, *bind)
+        else:
+            sock = socket_module.socket(_family(host), socket_module.SOCK_STREAM | socket_module.SOCK_CLOEXEC)
         try:
+            sock.setblocking(False)
+            set_stream_options(sock)
             await self.loop.sock_connect(sock, (host, port))
         except BaseException:
             sock.close()
@@ -378,125 +433,6 @@ class _DatagramListener:
             self._loop.remove_writer(self._batch.fileno())
 
 
-class _StreamListener:
-    """A listening stream address; accepted connections outlive it."""
-
-    def __init__(
-        self,
-        transport: str,
-        sockets: Sequence[socket_module.socket],
-        local: int,
-        serve: Callable[[socket_module.socket], Awaitable[asyncio.Server]],
-        at_close: Callable[[], object],
-    ) -> None:
-        self.transport = transport
-        self.host, self.port = sockets[0].getsockname()[:2]
-        self.local = local
-        self._sockets = tuple(sockets)
-        self._serve = serve
-        self._at_close: Callable[[], object] | None = at_close
-        self._servers: list[asyncio.Server] = []
-        self._beginning: asyncio.Future[None] | None = None
-
-    async def begin(self) -> None:
-        """Accept connections; OSError when the address is not to be had."""
-        for sock in self._sockets:
-            self._servers.append(await self._serve(sock.dup()))
-
-    def pause(self) -> None:
-        if self._beginning is not None:
-            self._beginning.cancel()
-        servers, self._servers = self._servers, []
-        for server in servers:
-            server.close()
-
-    def resume(self) -> None:
-        if not self._servers:
-            for sock in self._sockets:
-                sock.listen(BACKLOG)  # from now on nobody is refused
-            self._beginning = asyncio.ensure_future(self.begin())
-
-    def close(self) -> None:
-        if self._at_close is not None:
-            at_close, self._at_close = self._at_close, None
-            self.pause()
-            for sock in self._sockets:
-                sock.close()
-            at_close()
-
-
-class _StreamProtocol(StreamConnection, asyncio.Protocol):
-    """A connection of the loop under the engine."""
-
-    def __init__(
-        self,
-        env: AsyncioEnv,
-        driver: Driver,
-        limits: StreamLimits,
-        on_lost: OnLost | None,
-        *,
-        transport: str,
-        local: int,
-        accept: Callable[[str], bool] | None,
-    ) -> None:
-        super().__init__(driver, limits, on_lost)
-        self._env = env
-        self._kind = transport
-        self._local = local
-        self._accept = accept
-        self._transport: asyncio.Transport | None = None
-
-    # the loop's Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
-        sockname, peername = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        if not sockname or not peername or (self._accept is not None and not self._accept(peername[0])):
-            self.reason = "not accepted"
-            self._shut(abort=True)
-            return
-        _set_no_delay(transport.get_extra_info("socket"))
-        transport.set_write_buffer_limits(high=HIGH_WATER, low=0)  # type: ignore[attr-defined]
-        self.opened(self._kind, self._local, sockname[:2], peername[:2], accepted=self._accept is not None)
-        self._env.connections.add(self._driver, self)
-        if self._accept is not None:
-            self.watch_idle()
-
-    def data_received(self, data: bytes) -> None:
-        self.received(data)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost(_reason(error) if error is not None else "closed by the far side")
-
-    def pause_writing(self) -> None:
-        self.stalled()
-
-    def resume_writing(self) -> None:
-        self.drained()
-
-    # StreamConnection
-
-    def lost(self, reason: str) -> None:
-        self._env.connections.discard(self._driver, self)
-        super().lost(reason)
-
-    def _carry(self, octets: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(octets)
-
-    def _waiting(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
-
-    def _shut(self, *, abort: bool) -> None:
-        if self._transport is None:
-            return
-        if abort:
-            self._transport.abort()
-        else:
-            self._transport.close()
-
-
 class _AddressWatch:
     """Hears of addresses that come and go, from the kernel's routing socket; nothing where there is none."""
 
@@ -536,17 +472,3 @@ class _AddressWatch:
 
 def _family(host: str) -> int:
     return socket_module.AF_INET6 if ":" in host else socket_module.AF_INET
-
-
-def _reason(error: BaseException) -> str:
-    """An error in the words of the operating system; asyncio puts its own in their place."""
-    code = error.errno if isinstance(error, OSError) and not isinstance(error, ssl_module.SSLError) else None
-    if code is not None and code in errno.errorcode:
-        return os.strerror(code)
-    return str(error) or type(error).__name__
-
-
-def _set_no_delay(sock: Any) -> None:
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""The stream connections that one user agent opens: one for concurrent senders, found again by remote address.
+"""The stream connections of one user agent's requests: one for concurrent senders, found again in the engine's table.
 
 Knows no DNS and no policy; who closes and reopens a supervised connection is decided elsewhere (SPEC C5-C7).
 """
@@ -25,17 +25,27 @@ class Connector:
 
     def __init__(self, user_agent: UserAgent) -> None:
         self._user_agent = user_agent
-        self._shared: dict[ConnectionKey, int] = {}
         self._opening: dict[ConnectionKey, asyncio.Task[int]] = {}
         self._locals: dict[tuple[str, str], int] = {}
 
     def find(self, key: ConnectionKey) -> int:
-        """The flow of a live shared connection, or 0."""
-        return self._shared.get(key, 0)
+        """The flow of a live shared connection, or 0.  TLS: only one that was verified for the name of `key`.
+
+        What the far side opened counts if the user agent wants it (`reuses_accepted`), and for TLS if its certificate
+        proved the name (RFC 5922, RFC 5923 section 9).
+        """
+        transport, host, port, name = key
+        user_agent = self._user_agent
+        engine = user_agent.engine
+        flow = engine.find_connection(transport, user_agent.id, host, port, name)
+        if flow or not name or not user_agent.reuses_accepted:
+            return flow
+        flow = engine.find_connection(transport, user_agent.id, host, port)
+        return flow if flow and name.lower() in engine.connection(flow).proved else 0
 
     async def share(self, key: ConnectionKey) -> int:
         """The flow of the one connection to `key`, opened if need be; concurrent senders wait for the same one."""
-        flow = self._shared.get(key, 0)
+        flow = self.find(key)
         if flow:
             return flow
         opening = self._opening.get(key)
@@ -79,22 +89,14 @@ class Connector:
         return set(self._locals.values())
 
     def close(self) -> None:
-        """Close what was shared, stop what is being opened."""
+        """Stop what is being opened."""
         for task in self._opening.values():
             task.cancel()
-        for flow in tuple(self._shared.values()):
-            self._user_agent.disconnect(flow)
-        self._shared.clear()
 
     async def _open_shared(self, key: ConnectionKey) -> int:
         transport, host, port, name = key
-
-        def lost(flow: int, _: str) -> None:
-            if self._shared.get(key) == flow:
-                del self._shared[key]
-
-        flow = await self.open(transport, host, port, server_name=name or None, on_lost=lost)
-        self._shared[key] = flow
+        flow = await self.open(transport, host, port, server_name=name or None)
+        self._user_agent.engine.share_connection(flow, name)
         return flow
 
     def _opened(self, key: ConnectionKey, task: asyncio.Task[int]) -> None:

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from sipcore._engine import Engine
     from sipcore.policy.questions import Answer, Question
 
-STREAM_TRANSPORTS = frozenset({"tcp", "tls", "ws", "wss"})
+STREAM_TRANSPORTS = frozenset({"tcp", "tls"})
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
     """Bounds of stream transports; seconds and octets.
 
-    `connect_timeout` covers name-less connecting and the TLS handshake,
+    `connect_timeout` covers connecting and the handshakes of TLS and WebSocket,
     `message_timeout` a message that has begun and does not end (FAULTS 11),
     `idle_timeout` an accepted connection on which nothing comes (FAULTS 12; 0: never closed for that),
-    `write_queue` what may wait in one connection for a slow reader, `stall_timeout` for how long (FAULTS 14).
+    `write_queue` what may wait in one connection for a slow reader, `stall_timeout` for how long (FAULTS 14),
+    `connections` and `connections_per_address` (an IPv6 /64 is one) what may be connected at a time; where all
+    places are taken, an accepted connection that carried nothing for `spare_idle` gives up its own.
     """
 
     connections: int = 16_384
@@ -39,6 +41,7 @@ class StreamLimits:
     idle_timeout: float = 0.0
     write_queue: int = 65_536
     stall_timeout: float = 10.0
+    spare_idle: float = 180.0
 
 
 class Resolver(Protocol):
@@ -173,8 +176,10 @@ class Env(Protocol):
         accept: Callable[[str], bool] | None = None,
         limits: StreamLimits | None = None,
         sock: socket.socket | None = None,
+        aliases: bool = False,
     ) -> Listener:
-        """Listen on a stream transport.  `accept(remote_host)` false: the connection is closed at once (SPEC A2)."""
+        """Listen on a stream transport.  `accept(remote_host)` false: the connection is closed at once (SPEC A2).
+        `aliases`: requests from here may use accepted connections (RFC 5923)."""
         ...
 
     async def connect(

@@ -38,7 +38,7 @@ from sipcore.simnet import (
     SimStreamConnection,
     StreamPeer,
 )
-from sipcore.streams import OnLost, StreamTable
+from sipcore.streams import OnLost, admits, end_all, end_one
 
 __all__ = [
     "Delayed",
@@ -201,7 +201,6 @@ class SimEnv:
         self.random = random.Random(f"{network.seed} {address}")
         self.resolver: Resolver = resolver if resolver is not None else network.dns
         self.now = network.loop.time
-        self.connections = StreamTable()
         self._watchers: list[Callable[[], None]] = []
         self._next_port = EPHEMERAL_PORT
 
@@ -290,6 +289,7 @@ class SimEnv:
         accept: Callable[[str], bool] | None = None,
         limits: StreamLimits | None = None,
         sock: RealSocket | None = None,
+        aliases: bool = False,
     ) -> Listener:
         _refuse_real(sock)
         address = self._bindable(host), port or self._ephemeral_port()
@@ -300,10 +300,13 @@ class SimEnv:
             if (
                 listener.paused
                 or (accept is not None and not accept(remote_host))
-                or not self.connections.admits(remote_host, bounds)
+                or not admits(driver, remote_host, bounds)
             ):
                 return False
-            self._attach(driver, stream, transport, local=local, limits=bounds, on_lost=None).watch_idle()
+            connection = self._attach(driver, stream, transport, local=local, limits=bounds, on_lost=None)
+            connection.watch_idle()
+            if aliases:
+                driver.engine.share_connection(connection.flow, may_alias=True)
             return True
 
         self.network.listen_stream(address, accepted)
@@ -335,10 +338,10 @@ class SimEnv:
         return self._attach(driver, stream, transport, local=local, limits=bounds, on_lost=on_lost).flow
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:
-        self.connections.end(driver, flow, reason)
+        end_one(driver, flow, reason)
 
     def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
-        self.connections.end_all(driver, locals)
+        end_all(driver, locals)
 
     def _attach(
         self,
@@ -351,9 +354,9 @@ class SimEnv:
         on_lost: OnLost | None,
     ) -> SimStreamConnection:
         connection = SimStreamConnection(driver, limits, on_lost, stream)
-        connection.opened(transport, local, stream.local, stream.remote, accepted=stream.accepted)
-        self.connections.add(driver, connection)
-        connection.at_end = lambda: self.connections.discard(driver, connection)
+        connection.flow = driver.engine.add_connection(
+            local, transport, stream.local, stream.remote, connection, accepted=stream.accepted
+        )
         return connection
 
     def _bindable(self, host: str) -> str:

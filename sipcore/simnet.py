@@ -372,10 +372,11 @@ class SimStream:
 class SimStreamConnection(StreamConnection):
     """A simulated connection under the engine."""
 
+    __slots__ = ("_stream",)
+
     def __init__(self, driver: Driver, limits: StreamLimits, on_lost: OnLost | None, stream: SimStream) -> None:
         super().__init__(driver, limits, on_lost)
         self._stream = stream
-        self.at_end: Callable[[], None] | None = None
         stream.on_data = self.received
         stream.on_lost = self.lost
         stream.on_stalled = self.stalled
@@ -392,12 +393,6 @@ class SimStreamConnection(StreamConnection):
             self._stream.abort()
         else:
             self._stream.close()
-
-    def lost(self, reason: str) -> None:
-        if self.at_end is not None:
-            at_end, self.at_end = self.at_end, None
-            at_end()
-        super().lost(reason)
 
 
 class DatagramPeer:

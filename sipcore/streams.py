@@ -1,13 +1,14 @@
 """One stream connection as engine and owner see it: bounded writes, deadlines, one end.
 
-Real sockets (`aio`) and simulated ones (`sim`) are subclasses that carry octets;
-what is the same for both lives here.  Knows nothing of sockets and of SIP.
+Real sockets (`sockets`) and simulated ones (`simnet`) are subclasses that carry
+octets; what is the same for both lives here.  Who is connected, and within which
+limits, is kept by the engine's table.  Knows nothing of sockets and of SIP.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 from sipcore.env import Driver, StreamLimits
 
@@ -15,23 +16,28 @@ logger = logging.getLogger("sipcore.streams")
 
 OnLost = Callable[[int, str], None]
 
+NO_SIP = "the far side sent what is no SIP"
+CLOSED_THERE = "closed by the far side"
+
 
 class StreamConnection:
     """Between one transport connection and the engine; the engine's `StreamWriter`.
 
     `flow` is 0 before `opened` and stays what it was after the end; `reason`
-    is "" while the connection lives.
+    is "" while the connection lives; `proved` are the names that the far side's
+    certificate proved.
     """
+
+    __slots__ = ("_deadlines", "_driver", "_limits", "_on_lost", "flow", "proved", "reason")
 
     def __init__(self, driver: Driver, limits: StreamLimits, on_lost: OnLost | None) -> None:
         self.flow = 0
-        self.local = 0
         self.reason = ""
-        self.remote_host = ""
+        self.proved: tuple[str, ...] = ()
         self._driver = driver
         self._limits = limits
         self._on_lost = on_lost
-        self._deadlines: dict[str, int] = {}
+        self._deadlines: dict[str, int] | None = None
 
     # what a subclass carries out
 
@@ -48,15 +54,6 @@ class StreamConnection:
 
     # what the transport reports
 
-    def opened(
-        self, transport: str, local: int, local_address: tuple[str, int], remote: tuple[str, int], *, accepted: bool
-    ) -> int:
-        """The connection stands: the engine learns of it.  Returns the flow; `accepted` if the far side opened it."""
-        self.remote_host = remote[0]
-        self.local = local
-        self.flow = self._driver.engine.add_connection(local, transport, local_address, remote, self, accepted=accepted)
-        return self.flow
-
     def received(self, data: bytes) -> None:
         """A chunk came in: one batch."""
         if self.reason:
@@ -72,10 +69,12 @@ class StreamConnection:
     def _after(self, *, keep: bool) -> None:
         if self.reason:
             return
-        if keep:
-            self._watch_message()
+        if not keep:
+            self.end(NO_SIP, abort=False)
+        elif self._driver.engine.stream_pending(self.flow):
+            self._message_begun()
         else:
-            self.end("the far side sent what is no SIP", abort=False)
+            self._clear("message")
 
     def end(self, reason: str, *, abort: bool = True) -> None:
         """End the connection from here; the engine and the owner hear of it at once, and once."""
@@ -88,7 +87,7 @@ class StreamConnection:
         if self.reason:
             return
         self.reason = reason or "closed"
-        for name in tuple(self._deadlines):
+        for name in tuple(self._deadlines or ()):
             self._clear(name)
         if self.flow:
             self._driver.engine.remove_connection(self.flow, self.reason, self._driver.now())
@@ -98,7 +97,7 @@ class StreamConnection:
 
     def stalled(self) -> None:
         """The far side takes nothing for the moment (FAULTS 14)."""
-        if not self.reason and "stall" not in self._deadlines:
+        if not self.reason and not self._is_set("stall"):
             self._set("stall", self._limits.stall_timeout, "it takes nothing any more")
 
     def drained(self) -> None:
@@ -112,90 +111,85 @@ class StreamConnection:
         if self.reason:
             return False
         if self._waiting() + len(octets) > self._limits.write_queue:
-            self._set("stall", 0.0, "its write queue is full")
             return False
         self._carry(octets)
         return True
 
     def close(self) -> None:
-        """The engine wants the connection closed, after what is queued."""
-        self._set("close", 0.0, "closed by the engine", abort=False)
+        """The engine wants the connection closed: it takes no more."""
+        self._set("close", 0.0, "its write queue is full")
 
     # deadlines, in the engine's wheel
 
     def watch_idle(self) -> None:
         """Close an accepted connection on which no message comes (FAULTS 12)."""
         if self._limits.idle_timeout:
-            self._set("idle", self._limits.idle_timeout, "nothing came for a long time")
+            self._start("idle", self._limits.idle_timeout, self._look_whether_idle)
 
-    def _watch_message(self) -> None:
-        if "idle" in self._deadlines:
-            self.watch_idle()
-        if self._driver.engine.stream_pending(self.flow):
-            if "message" not in self._deadlines:
-                self._set("message", self._limits.message_timeout, "a message was begun and not ended")
+    def _look_whether_idle(self) -> None:
+        """The deadline is not moved with each message: when it comes, what is left of it runs on."""
+        idle_since = self._driver.engine.connection_used(self.flow)
+        left = idle_since + self._limits.idle_timeout - self._driver.now()
+        if left > 0:
+            self._start("idle", left, self._look_whether_idle)
         else:
-            self._clear("message")
+            self.end("nothing came for a long time", abort=False)
 
-    def _set(self, name: str, seconds: float, reason: str, *, abort: bool = True) -> None:
+    def _message_begun(self) -> None:
+        if not self._is_set("message"):
+            self._set("message", self._limits.message_timeout, "a message was begun and not ended")
+
+    def _is_set(self, name: str) -> bool:
+        return self._deadlines is not None and name in self._deadlines
+
+    def _set(self, name: str, seconds: float, reason: str) -> None:
+        self._start(name, seconds, lambda: self.end(reason))
+
+    def _start(self, name: str, seconds: float, at_end: Callable[[], None]) -> None:
         self._clear(name)
 
         def expired() -> None:
-            self._deadlines.pop(name, None)
-            self.end(reason, abort=abort)
+            if self._deadlines is not None:
+                self._deadlines.pop(name, None)
+            at_end()
 
+        if self._deadlines is None:
+            self._deadlines = {}
         self._deadlines[name] = self._driver.engine.start_timer(self._driver.now() + seconds, expired)
 
     def _clear(self, name: str) -> None:
+        if self._deadlines is None:
+            return
         timer = self._deadlines.pop(name, None)
         if timer is not None:
             self._driver.engine.cancel_timer(timer)
+        if not self._deadlines:
+            self._deadlines = None
 
 
-class StreamTable:
-    """The live connections of one host: closes by flow, counts by address, keeps the limits (FAULTS 12)."""
+def admits(driver: Driver, remote_host: str, limits: StreamLimits) -> bool:
+    """Whether one more connection from `remote_host` may be accepted (FAULTS 12); an idle one may end for it."""
+    engine = driver.engine
+    admitted, idlest = engine.admit_connection(
+        remote_host,
+        driver.now() - limits.spare_idle,
+        in_all=limits.connections,
+        per_address=limits.connections_per_address,
+    )
+    if idlest:
+        engine.connection(idlest).end("idle, and another one needs its place", abort=False)
+    return admitted
 
-    def __init__(self) -> None:
-        self._connections: dict[tuple[int, int], StreamConnection] = {}
-        self._per_address: dict[str, int] = {}
-        self.refused = 0
 
-    def __len__(self) -> int:
-        return len(self._connections)
+def end_one(driver: Driver, flow: int, reason: str) -> None:
+    """End a connection by its flow, if it lives."""
+    connection = driver.engine.connection(flow)
+    if isinstance(connection, StreamConnection):
+        connection.end(reason, abort=False)
 
-    def __iter__(self) -> Iterator[StreamConnection]:
-        return iter(tuple(self._connections.values()))
 
-    def admits(self, remote_host: str, limits: StreamLimits) -> bool:
-        """Whether one more accepted connection from `remote_host` is within the limits; counts the refusals."""
-        full = len(self._connections) >= limits.connections
-        if full or self._per_address.get(remote_host, 0) >= limits.connections_per_address:
-            self.refused += 1
-            return False
-        return True
-
-    def add(self, driver: Driver, connection: StreamConnection) -> None:
-        self._connections[id(driver), connection.flow] = connection
-        host = connection.remote_host
-        self._per_address[host] = self._per_address.get(host, 0) + 1
-
-    def discard(self, driver: Driver, connection: StreamConnection) -> None:
-        if self._connections.pop((id(driver), connection.flow), None) is None:
-            return
-        left = self._per_address[connection.remote_host] - 1
-        if left:
-            self._per_address[connection.remote_host] = left
-        else:
-            del self._per_address[connection.remote_host]
-
-    def end(self, driver: Driver, flow: int, reason: str) -> None:
-        """Close one connection by its flow, if it lives."""
-        connection = self._connections.get((id(driver), flow))
-        if connection is not None:
-            connection.end(reason, abort=False)
-
-    def end_all(self, driver: Driver, locals: Collection[int] | None) -> None:
-        """Close the connections of one driver that speak for one of `locals`, or for any."""
-        for (of, _), connection in tuple(self._connections.items()):
-            if of == id(driver) and (locals is None or connection.local in locals):
-                connection.end("closed here", abort=False)
+def end_all(driver: Driver, locals: Collection[int] | None) -> None:
+    """End the connections that speak for one of `locals`, or for any."""
+    for connection in driver.engine.connections(locals):
+        if isinstance(connection, StreamConnection):
+            connection.end("closed here", abort=False)

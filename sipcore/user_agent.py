@@ -53,7 +53,9 @@ class UserAgent:
     `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1),
     `tls_context` (what TLS connections from here trust and show; None: the
     host's authorities), `limits` of connections from here, `identity` (the From
-    URI).  `methods` and `allow` say what is handled.
+    URI), `reuses_accepted` (set before `listen`: requests may go over connections
+    that far sides opened, RFC 5923; ours offer theirs with `alias`).  `methods`
+    and `allow` say what is handled.
     """
 
     def __init__(self, stack: Stack, name: str = "", *, is_proxy: bool = False) -> None:
@@ -78,6 +80,7 @@ class UserAgent:
         self.limits: StreamLimits | None = None
         self.identity = ""
         self.shared: dict[Any, Any] = {}  # what rooms above keep for it
+        self.reuses_accepted = False
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
         self.calls: set[Call] = set()
@@ -134,6 +137,7 @@ class UserAgent:
                 accept=lambda remote: self.accepts is None or self.accepts(remote),
                 limits=limits,
                 sock=sock,
+                aliases=self.reuses_accepted,
             )
         else:
             raise UsageError(f"no such transport: {transport!r}")
@@ -356,8 +360,10 @@ class UserAgent:
     def via(self, flow: int) -> str:
         """A Via value with a new branch for a request on `flow` (RFC 3261 section 8.1.1.7, RFC 3581)."""
         transport = self.engine.flow_info(flow)[0]
-        rport = ";rport" if transport == "udp" else ""
-        return f"SIP/2.0/{transport.upper()} {self.engine.flow_sent_by(flow)};branch={self.engine.new_branch()}{rport}"
+        sent_by = self.engine.flow_sent_by(flow)
+        offers = self.reuses_accepted and self.listener_for(transport) is not None  # RFC 5923 section 5
+        parameter = ";rport" if transport == "udp" else ";alias" if offers else ""
+        return f"SIP/2.0/{transport.upper()} {sent_by};branch={self.engine.new_branch()}{parameter}"
 
     def dress(self, draft: Draft, hop: Hop) -> Request:
         """The request that `draft` becomes on `hop`: Via, Contact, and what the send hooks make of it."""

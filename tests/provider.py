@@ -63,10 +63,14 @@ class Provider:
     async def stop_edge(self) -> None:
         """The outbound proxy dies: its connections are cut, its ports closed."""
         if self.edge is not None:
-            for connection in tuple(self.edge_env.connections):
+            for connection in self.edge_connections():
                 connection.end("killed")
             await self.edge.close(timeout=0)
             self.edge = None
+
+    def edge_connections(self) -> list[Any]:
+        """The connections that the outbound proxy has now."""
+        return self.edge.engine.connections() if self.edge is not None else []
 
     async def close(self) -> None:
         await self.stop_edge()

@@ -230,7 +230,7 @@ def test_more_connections_than_the_limit_are_closed_and_room_is_made_again(run: 
         async with listening("tcp", limits=limits) as (stack, port):
             clients = [await Client(port, socket.SOCK_STREAM).__aenter__() for _ in range(5)]
             await asyncio.sleep(0.1)
-            kept = len(stack.env.connections)  # type: ignore[attr-defined]
+            kept = len(stack.engine.connections())
             for client in clients:
                 client.socket.close()
             await asyncio.sleep(0.1)
@@ -335,7 +335,7 @@ def test_a_reader_that_never_reads_is_closed(run: Any) -> None:
             with contextlib.suppress(ConnectionError):
                 await asyncio.wait_for(flood(), 20)
             client.close()
-            return len(stack.env.connections)  # type: ignore[attr-defined]
+            return len(stack.engine.connections())
 
     assert run(main) == 0
 
@@ -358,7 +358,7 @@ def test_a_burst_of_resets_leaves_nothing_behind(run: Any) -> None:
                     ]
                     await client.send(b"".join(invites))
             await asyncio.sleep(0.5)
-            connections = len(stack.env.connections)  # type: ignore[attr-defined]
+            connections = len(stack.engine.connections())
             return connections, len(stack.ua.calls)
 
     connections, _ = run(main)

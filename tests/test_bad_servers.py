@@ -70,7 +70,7 @@ def test_a_server_that_takes_everything_and_says_nothing(transport: str) -> None
         assert 100 < (device.sp[1].report().retry_in or 0) <= 200
         server.script("REGISTER", grant)
         await device.sp[1].registered(timeout=210)
-        assert len(server.stack.env.connections) == (0 if transport == "UDP" else 1)
+        assert len(server.stack.engine.connections()) == (0 if transport == "UDP" else 1)
 
     play(story, transport=transport)
 

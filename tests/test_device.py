@@ -83,7 +83,7 @@ def test_eight_services_register_through_the_outbound_proxy(transport: str) -> N
         expected = {f"user{n}": [f"sip:user{n}@{DEVICE_HOST}:{5059 + n}{suffix}"] for n in range(1, 9)}
         assert provider.bound() == expected
         assert {(status.server, status.port) for status in device.status()} == {(EDGE_HOST, EDGE_PORT)}
-        assert len(provider.edge_env.connections) == (8 if transport == "TCP" else 0)
+        assert len(provider.edge_connections()) == (8 if transport == "TCP" else 0)
 
     play(configure(8, OutboundProxy=EDGE, OutboundProxyTransport=transport), story)
 
@@ -194,7 +194,7 @@ def test_a_killed_outbound_proxy_is_waited_for_and_found_again() -> None:
         granted = {service.number: service.registrations for service in device.sp.values()}
         await provider.start_edge()
         await until(lambda: all(s.registrations > granted[s.number] for s in device.sp.values()))
-        assert len(provider.edge_env.connections) == 8
+        assert len(provider.edge_connections()) == 8
         assert len(provider.bound()) == 8
 
     play(configure(8, **THROUGH_EDGE), story)
@@ -410,9 +410,9 @@ def test_a_call_survives_the_loss_of_its_connection() -> None:
         await asyncio.gather(*(service.registered(timeout=10) for service in device.sp.values()))
         device.sp[2].on_invite(answer)
         call = await device.sp[1].call("user2")
-        for connection in tuple(provider.edge_env.connections):
+        for connection in provider.edge_connections():
             connection.end("cut")
-        await until(lambda: len(provider.edge_env.connections) == 2)
+        await until(lambda: len(provider.edge_connections()) == 2)
         await asyncio.sleep(5)
         assert device.sp[1].report().calls == 1
         await call.bye()

@@ -287,8 +287,8 @@ def test_a_register_gets_a_path_that_leads_back_to_its_connection() -> None:
         assert ";ob>" in paths[0]
         message = await home.request("MESSAGE", "sip:bob@unreachable.invalid", routes=paths)
         assert message.status_code == 200
-        assert len(client.env.connections) == 1  # type: ignore[attr-defined]
-        for connection in tuple(client.env.connections):  # type: ignore[attr-defined]
+        assert len(client.engine.connections()) == 1
+        for connection in client.engine.connections():
             connection.end("gone")
         await asyncio.sleep(1)
         assert (await home.request("MESSAGE", "sip:bob@unreachable.invalid", routes=paths)).status_code == 430
@@ -311,7 +311,7 @@ def test_a_binding_without_its_connection_is_forgotten() -> None:
         assert registered.status_code == 200
         client.on("MESSAGE", lambda request: request.reply(200))
         assert (await caller.request("MESSAGE", f"sip:bob@{PROXY}")).status_code == 200
-        for connection in tuple(client.env.connections):  # type: ignore[attr-defined]
+        for connection in client.engine.connections():
             connection.end("gone")
         await asyncio.sleep(1)
         assert (await caller.request("MESSAGE", f"sip:bob@{PROXY}")).status_code == 480

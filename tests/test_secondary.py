@@ -165,8 +165,8 @@ def test_a_new_address_moves_both_and_promotes_nobody(transport: str) -> None:
         assert lives_at(device, FIRST)
         assert not any("is the primary now" in text for text in device.sp[1].report().decisions)
         await asyncio.sleep(1)
-        assert device._env is not None
-        assert len(device._env.connections) == (0 if transport == "UDP" else 2)  # type: ignore[attr-defined]
+        assert device._stack is not None
+        assert len(device._stack.engine.connections()) == (0 if transport == "UDP" else 2)
 
     play(story, transport, device='local_ip = "auto"', **WITH)
 

@@ -106,14 +106,14 @@ class DemoNetwork:
 
     def cut_connections(self) -> int:
         """The outbound proxy drops every connection that it has; returns how many."""
-        connections = tuple(self.edge_env.connections)
+        connections = self.edge.engine.connections()
         for connection in connections:
             connection.end("cut by the demo")
         return len(connections)
 
     def connection_count(self) -> int:
         """How many connections the outbound proxy has now."""
-        return len(self.edge_env.connections)
+        return len(self.edge.engine.connections())
 
     def bound_count(self) -> int:
         """How many addresses of record are bound at the registrar now."""

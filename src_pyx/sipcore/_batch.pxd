@@ -1,4 +1,4 @@
-"""Many datagrams a system call.  Knows descriptors and addresses; no SIP."""
+"""System calls: many datagrams each, many messages of a stream each.  Knows descriptors and addresses; no SIP."""
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
@@ -66,3 +66,27 @@ cdef class DatagramSocket:
                     const host_address *source) except -1
     # Datagrams that still wait; then is_blocked() is true and flush is due when the descriptor is writable.
     cdef int flush_queue(self) noexcept
+
+
+# How a connected stream took what it was given.
+cdef enum StreamState:
+    STREAM_SENT                  # nothing waits
+    STREAM_BLOCKED               # the kernel takes no more: send_queued is due when the descriptor is writable
+    STREAM_BROKEN                # the connection is over, see `error`
+
+
+cdef class StreamSocket:
+    cdef int fd                  # owned; -1 once closed
+    cdef readonly int error      # the errno that broke it, 0
+    cdef list queued             # octets that wait, None: nothing was ever kept
+    cdef Py_ssize_t sent         # octets of the first that have gone
+    cdef readonly Py_ssize_t waiting
+
+    # Octets read, 0: the far side closed, -1: nothing waits, -2: broken.
+    cdef Py_ssize_t take(self, char *octets, size_t room) noexcept
+    # Send these octets objects in order, after what waits.
+    cdef bint settle(self, StreamState state) except -1
+    cdef StreamState put(self, list messages) except *
+    cdef StreamState send_queued(self) except *
+    cdef StreamState send_some(self, list messages) except *
+    cdef int keep(self, list messages, Py_ssize_t at) except -1

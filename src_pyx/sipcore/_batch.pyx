@@ -1,8 +1,8 @@
 # distutils: sources = src_pyx/sipcore/c/datagrams.c
-"""Many datagrams a system call (recvmmsg, sendmmsg, UDP_SEGMENT, UDP_GRO, IP_PKTINFO).
+"""Many datagrams a system call (recvmmsg, sendmmsg, UDP_SEGMENT, UDP_GRO, IP_PKTINFO), many messages of a stream.
 
 The only room that makes system calls and the only one that releases the GIL.  The
-caller opens, binds and closes the descriptor and registers it with a loop.  Nothing
+caller opens and binds descriptors, closes those of datagrams, and registers them with a loop.  Nothing
 raises for what the network does: errors are counted.  While the kernel takes no more,
 at most 256 datagrams (4 MiB) are kept; further ones are dropped and counted (FAULTS 53).
 
@@ -12,6 +12,8 @@ Does not know: SIP, flows, the loop.
 import os
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memset
 
 from sipcore.addresses cimport (
@@ -19,6 +21,26 @@ from sipcore.addresses cimport (
 )
 
 from sipcore.errors import TransportError, UsageError
+
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: MSG_NOSIGNAL, MSG_DONTWAIT
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    Py_ssize_t recv(int fd, void *octets, size_t size, int flags)
+    Py_ssize_t sendmsg(int fd, const msghdr *message, int flags)
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef enum:
+    PIECES = 256                 # of one send
 
 
 cdef extern from "datagrams.h" nogil:
@@ -191,3 +213,132 @@ cdef class DatagramSocket:
     def stats(self):
         """Totals by name, and `queued`, which wait now."""
         return {**self.socket.counters, "queued": self.socket.count}
+
+
+@cython.final
+@cython.no_gc
+cdef class StreamSocket:
+    """One connected, non-blocking stream descriptor, which it owns and closes.
+
+    What the kernel does not take at once is kept and counts as `waiting`; how much may wait is for the caller to say.
+    """
+
+    def __cinit__(self, int fd):
+        self.fd = fd
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+    def __repr__(self):
+        return f"<StreamSocket fd={self.fd} waiting={self.waiting}>"
+
+    def fileno(self):
+        """The descriptor; -1 once closed."""
+        return self.fd
+
+    def close(self):
+        """Close the descriptor; what waits is lost.  Closing twice is harmless."""
+        cdef int fd = self.fd
+        self.fd = -1
+        self.queued = None
+        self.waiting = 0
+        if fd >= 0:
+            close(fd)
+
+    def receive(self, int room):
+        """Up to `room` octets; b"" when the far side closed, None when nothing waits.  OSError: broken."""
+        cdef bytearray octets = bytearray(room)
+        cdef Py_ssize_t size = self.take(octets, room)
+        if size < -1:
+            raise OSError(self.error, os.strerror(self.error))
+        return None if size < 0 else bytes(memoryview(octets)[:size])
+
+    def send(self, bytes octets not None):
+        """Send, or keep what the kernel does not take; True when nothing waits.  OSError: broken."""
+        return self.settle(self.put([octets]))
+
+    def flush(self):
+        """Send what waits; True when nothing does any more.  OSError: broken."""
+        return self.settle(self.send_queued())
+
+    cdef bint settle(self, StreamState state) except -1:
+        if state == STREAM_BROKEN:
+            raise OSError(self.error, os.strerror(self.error))
+        return state == STREAM_SENT
+
+    cdef Py_ssize_t take(self, char *octets, size_t room) noexcept:
+        cdef Py_ssize_t size
+        with nogil:
+            while True:
+                size = recv(self.fd, octets, room, MSG_DONTWAIT)
+                if size >= 0 or errno != EINTR:
+                    break
+        if size >= 0:
+            return size
+        if errno == EAGAIN:
+            return -1
+        self.error = errno
+        return -2
+
+    cdef StreamState put(self, list messages) except *:
+        if self.waiting:
+            self.keep(messages, 0)
+            return STREAM_BLOCKED
+        return self.send_some(messages)
+
+    cdef StreamState send_queued(self) except *:
+        cdef list queued
+        if not self.waiting:
+            return STREAM_SENT
+        queued, self.queued = self.queued, None
+        self.waiting = 0
+        return self.send_some(queued)
+
+    cdef StreamState send_some(self, list messages) except *:
+        """Send from octet `sent` of the first on; keep what is not taken."""
+        cdef iovec pieces[PIECES]
+        cdef msghdr header
+        cdef Py_ssize_t at = 0, taken, size, count = len(messages)
+        cdef int used
+        while at < count:
+            used = 0
+            while used < PIECES and at + used < count:
+                octets = <bytes>messages[at + used]
+                pieces[used].iov_base = PyBytes_AS_STRING(octets)
+                pieces[used].iov_len = PyBytes_GET_SIZE(octets)
+                used += 1
+            pieces[0].iov_base = <char *>pieces[0].iov_base + self.sent
+            pieces[0].iov_len -= self.sent
+            memset(&header, 0, sizeof(header))
+            header.msg_iov, header.msg_iovlen = pieces, used
+            with nogil:
+                taken = sendmsg(self.fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if taken < 0 and errno == EINTR:
+                continue
+            if taken < 0 and errno != EAGAIN:
+                self.error = errno
+                self.sent = 0
+                return STREAM_BROKEN
+            if taken < 0:
+                self.keep(messages, at)
+                return STREAM_BLOCKED
+            taken += self.sent
+            while at < count and taken >= (size := PyBytes_GET_SIZE(<bytes>messages[at])):
+                taken -= size
+                at += 1
+            self.sent = taken
+        return STREAM_SENT
+
+    cdef int keep(self, list messages, Py_ssize_t at) except -1:
+        """Let what begins at the octets object `at` wait, behind what waits already."""
+        cdef list rest = messages[at:]
+        cdef object octets
+        for octets in rest:
+            self.waiting += PyBytes_GET_SIZE(<bytes>octets)
+        if self.queued is None:
+            self.waiting -= self.sent
+            self.queued = rest
+        else:
+            self.queued += rest
+        return 0

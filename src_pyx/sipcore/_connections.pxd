@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from sipcore._locals cimport Local, LocalTable
+from sipcore._peers cimport PeerTable
 from sipcore.addresses cimport *
 from sipcore.pools cimport sip_key, sip_pool, sip_table
 
@@ -41,9 +42,8 @@ cdef class ConnectionTable:
     cdef LocalTable locals
     cdef list writers                    # by row index
     cdef sip_pool rows
-    cdef sip_pool peers
+    cdef PeerTable peers                 # connections of each address
     cdef sip_table by_key
-    cdef sip_table by_peer
     cdef uint64_t serial
     cdef int32_t oldest_connection       # idle order of what nobody holds
     cdef int32_t oldest_datagram
@@ -69,7 +69,7 @@ cdef class ConnectionTable:
     cdef object flow_writer(self, int64_t flow)            # None: a datagram flow, or the flow has ended
     # 0: refused by a limit (counted).  `accepted`: the far side opened it, max_per_address applies.
     cdef int64_t add_row(self, Local local, const host_address *local_address, const host_address *remote,
-                         object writer, uint64_t identity, bint accepted, int64_t now_us) except -1
+                         object writer, uint64_t identity, bint accepted, bint shared, int64_t now_us) except -1
     cpdef bint remove(self, int64_t flow)
     cpdef void touch(self, int64_t flow, int64_t now_us) noexcept
     # A held flow is never idle and never makes room; held once, released once.
@@ -89,15 +89,8 @@ cdef class ConnectionTable:
     cdef int32_t take_row(self, Local local, const host_address *remote, int within, uint64_t identity,
                           int64_t now_us) noexcept
     cdef int32_t *idle_ring(self, const connection_row *row) noexcept
-    cdef int32_t find_peer(self, const unsigned char *prefix) noexcept
-    cdef int32_t count_peer(self, const host_address *remote) noexcept
-    cdef void discount_peer(self, int32_t peer) noexcept
     cdef void drop(self, int32_t index) noexcept
     cdef void drop_writer(self, int32_t index) noexcept
     cdef bint make_datagram_room(self) noexcept
     cdef uint64_t identity_of(self, str identity)
     cdef int64_t token_of(self, int64_t flow) noexcept
-
-
-# What counts as one far side, 16 octets: an IPv4 address, an IPv6 /64.
-cdef void prefix_of(const host_address *address, unsigned char *prefix) noexcept

@@ -17,6 +17,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from sipcore._locals cimport LocalTable, host_text, read_address, transport_number
+from sipcore._peers cimport PeerTable
 from sipcore.pools cimport *
 from sipcore.errors import TransportError, UsageError
 
@@ -28,11 +29,7 @@ cdef extern from "connection.h" nogil:
         CONNECTION_BY_PORT
         CONNECTION_BY_ALIAS
         CONNECTION_LINK_AT
-        PEER_LINK_AT
     uint64_t FLOW_SERIAL_MAX
-    ctypedef struct peer_row:
-        int32_t count
-        unsigned char prefix[16]
     ctypedef struct connection_key:
         unsigned char remote[16]
         uint64_t identity
@@ -49,6 +46,7 @@ cdef extern from "connection.h" nogil:
 cdef enum:
     UDP = 1
     KEY_SIZE = 16
+    NOBODY = 0                           # no user agent has this number
 
 
 def keyed_hash(key: bytes, octets: bytes, /) -> int:
@@ -56,13 +54,6 @@ def keyed_hash(key: bytes, octets: bytes, /) -> int:
     if len(key) != KEY_SIZE:
         raise UsageError(f"a key has {KEY_SIZE} octets, not {len(key)}")
     return siphash13(siphash_key(<const char *>key), <const char *>octets, len(octets))
-
-
-cdef void prefix_of(const host_address *address, unsigned char *prefix) noexcept:
-    """What counts as one far side: an IPv4 address, an IPv6 /64."""
-    address_octets(address, prefix)
-    if not address_is_v4(address):
-        memset(prefix + 8, 0, 8)
 
 
 @cython.final
@@ -85,16 +76,14 @@ cdef class ConnectionTable:
         self.max_connections = max_connections
         self.max_per_address = max_per_address
         self.max_datagram_flows = max_datagram_flows
-        if (pool_init(&self.rows, sizeof(connection_row)) < 0 or pool_init(&self.peers, sizeof(peer_row)) < 0
-                or table_init(&self.by_key, &self.rows, CONNECTION_LINK_AT, 1) < 0
-                or table_init(&self.by_peer, &self.peers, PEER_LINK_AT, 0) < 0):
+        self.peers = PeerTable(key)
+        if (pool_init(&self.rows, sizeof(connection_row)) < 0
+                or table_init(&self.by_key, &self.rows, CONNECTION_LINK_AT, 1) < 0):
             raise MemoryError
 
     def __dealloc__(self):
         table_free(&self.by_key)
-        table_free(&self.by_peer)
         pool_free(&self.rows)
-        pool_free(&self.peers)
 
     def __len__(self):
         return self.connection_count
@@ -232,7 +221,7 @@ cdef class ConnectionTable:
             self.datagram_count -= 1
         else:
             self.connection_count -= 1
-            self.discount_peer(row.peer)
+            self.peers.take(row.peer)
         pool_give(&self.rows, index)
         self.removed += 1
         self.locals.release(local)
@@ -350,7 +339,7 @@ cdef class ConnectionTable:
     # ---- connections
 
     cdef int64_t add_row(self, Local local, const host_address *local_address, const host_address *remote,
-                         object writer, uint64_t identity, bint accepted, int64_t now_us) except -1:
+                         object writer, uint64_t identity, bint accepted, bint shared, int64_t now_us) except -1:
         cdef connection_row *row
         cdef int32_t index, peer
         if local.transport_number == UDP:
@@ -358,16 +347,16 @@ cdef class ConnectionTable:
         if self.connection_count >= self.max_connections:
             self.refused_in_all += 1
             return 0
-        peer = self.count_peer(remote)
+        peer = self.peers.add(remote)
         if peer < 0:
             raise MemoryError("no room for a connection")
-        if accepted and (<peer_row *>pool_row(&self.peers, peer)).count > self.max_per_address:
-            self.discount_peer(peer)
+        if accepted and self.peers.count(peer) > self.max_per_address:
+            self.peers.take(peer)
             self.refused_by_address += 1
             return 0
-        index = self.take_row(local, remote, local.user_agent, identity, now_us)
+        index = self.take_row(local, remote, local.user_agent if shared else NOBODY, identity, now_us)
         if index < 0:
-            self.discount_peer(peer)
+            self.peers.take(peer)
             raise MemoryError("no room for a connection")
         row = <connection_row *>pool_row(&self.rows, index)
         row.peer = peer
@@ -385,11 +374,12 @@ cdef class ConnectionTable:
         return flow_of_row(row.serial, index)
 
     def add(self, int64_t local, tuple local_address not None, tuple remote_address not None, object writer, *,
-            str identity not None="", bint accepted=True, int64_t now_us=0):
+            str identity not None="", bint accepted=True, bint shared=True, int64_t now_us=0):
         """Add a connection of a stream local address; its flow, or 0 when a limit refuses it.
 
         Addresses are (numeric host, port).  `identity`: the name that the far side proved (TLS), so
-        that it is reused for that name alone.  `accepted`: the far side opened it.
+        that it is reused for that name alone.  `accepted`: the far side opened it.  `shared`: `find` may
+        give it to others, from the start; see `share`.
         """
         cdef host_address own, remote
         cdef Local owner = self.local(local)
@@ -397,7 +387,7 @@ cdef class ConnectionTable:
             raise TransportError(f"local address {local} was removed")
         read_address(&own, local_address[0], local_address[1])
         read_address(&remote, remote_address[0], remote_address[1])
-        return self.add_row(owner, &own, &remote, writer, self.identity_of(identity), accepted, now_us)
+        return self.add_row(owner, &own, &remote, writer, self.identity_of(identity), accepted, shared, now_us)
 
     cpdef bint remove(self, int64_t flow):
         """Forget a connection or a datagram flow that has a row; False when there is none."""
@@ -460,53 +450,23 @@ cdef class ConnectionTable:
             index = row.newer if row.newer != self.oldest_connection else -1
         return flows
 
-    def admit(self, str host not None, int64_t idle_before_us):
+    def admit(self, str host not None, int64_t idle_before_us, *, int in_all=0x7fffffff, int per_address=0x7fffffff):
         """Whether a connection from `host` may be accepted, and the flow to close for it first (0: none).
 
-        At the limit in all, a connection that was idle since `idle_before_us` makes room.
+        At the limit in all, a connection that was idle since `idle_before_us` makes room.  `in_all` and
+        `per_address` are narrower limits of a listener.  A refusal is counted.
         """
         cdef host_address remote
-        cdef unsigned char prefix[16]
-        cdef int32_t peer
         read_address(&remote, host, 0)
-        prefix_of(&remote, prefix)
-        peer = self.find_peer(prefix)
-        if peer >= 0 and (<peer_row *>pool_row(&self.peers, peer)).count >= self.max_per_address:
+        if self.peers.count_of(&remote) >= min(per_address, self.max_per_address):
+            self.refused_by_address += 1
             return False, 0
-        if self.connection_count < self.max_connections:
+        if self.connection_count < min(in_all, self.max_connections):
             return True, 0
         flows = self.idle(idle_before_us, 1)
+        if not flows:
+            self.refused_in_all += 1
         return (True, flows[0]) if flows else (False, 0)
-
-    cdef int32_t find_peer(self, const unsigned char *prefix) noexcept:
-        cdef int32_t peer = table_first(&self.by_peer, <uint32_t>siphash13(self.key, prefix, 16))
-        while peer >= 0:
-            if memcmp((<peer_row *>pool_row(&self.peers, peer)).prefix, prefix, 16) == 0:
-                return peer
-            peer = table_next(&self.by_peer, peer)
-        return -1
-
-    cdef int32_t count_peer(self, const host_address *remote) noexcept:
-        """One more connection of an address; the row that counts it, -1: no memory."""
-        cdef unsigned char prefix[16]
-        cdef int32_t peer
-        prefix_of(remote, prefix)
-        peer = self.find_peer(prefix)
-        if peer < 0:
-            peer = pool_take(&self.peers)
-            if peer < 0:
-                return -1
-            memcpy((<peer_row *>pool_row(&self.peers, peer)).prefix, prefix, 16)
-            table_add(&self.by_peer, peer, <uint32_t>siphash13(self.key, prefix, 16))
-        (<peer_row *>pool_row(&self.peers, peer)).count += 1
-        return peer
-
-    cdef void discount_peer(self, int32_t peer) noexcept:
-        cdef peer_row *row = <peer_row *>pool_row(&self.peers, peer)
-        row.count -= 1
-        if row.count == 0:
-            table_remove(&self.by_peer, peer)
-            pool_give(&self.peers, peer)
 
     # ---- reuse
 
@@ -518,6 +478,35 @@ cdef class ConnectionTable:
                           uint64_t identity) noexcept:
         cdef int32_t index = self.find_entry(remote, transport, user_agent, identity)
         return flow_of_row((<connection_row *>pool_row(&self.rows, index)).serial, index) if index >= 0 else 0
+
+    def share(self, int64_t flow, str identity not None=""):
+        """From now on `find` gives this connection to its user agent, for `identity`; False when it has ended."""
+        cdef int32_t index = self.index_of(flow)
+        cdef connection_row *row
+        cdef uint16_t alias
+        if index < 0 or (row := <connection_row *>pool_row(&self.rows, index)).is_datagram:
+            return False
+        alias = row.alias_port
+        self.set_alias(flow, 0)
+        table_remove(&self.by_key, index << 1)
+        row.within = self.locals.at(row.owner).user_agent
+        row.identity = self.identity_of(identity)
+        self.link(index, CONNECTION_BY_PORT, row.remote_port)
+        self.set_alias(flow, alias)
+        return True
+
+    def flows(self, locals=None):
+        """The flows of all connections, or of those of some local addresses (handles)."""
+        cdef list flows = []
+        cdef connection_row *row
+        cdef int32_t index = -1
+        while (index := pool_next(&self.rows, index + 1)) >= 0:
+            row = <connection_row *>pool_row(&self.rows, index)
+            if row.serial == 0 or row.is_datagram:
+                continue
+            if locals is None or self.locals.at(row.owner).handle in locals:
+                flows.append(flow_of_row(row.serial, index))
+        return flows
 
     def find(self, str transport not None, int user_agent, str host not None, int port, str identity not None=""):
         """The connection of a user agent to (host, port), or aliased to it, that came last; 0: none."""
@@ -578,8 +567,7 @@ cdef class ConnectionTable:
     @property
     def octets(self):
         """Octets of memory that rows, counters of addresses and look-up hold."""
-        return (pool_octets(&self.rows) + pool_octets(&self.peers) + table_octets(&self.by_key)
-                + table_octets(&self.by_peer) + 8 * len(self.writers))
+        return pool_octets(&self.rows) + table_octets(&self.by_key) + self.peers.octets() + 8 * len(self.writers)
 
     def stats(self):
         """Live counts and totals, by name."""
@@ -587,7 +575,7 @@ cdef class ConnectionTable:
             "locals": len(self.locals),
             "connections": self.connection_count,
             "datagram_flows": self.datagram_count,
-            "addresses": self.peers.used,
+            "addresses": self.peers.rows.used,
             "added": self.added,
             "removed": self.removed,
             "evicted": self.evicted,

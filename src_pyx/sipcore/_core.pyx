@@ -13,7 +13,8 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, strcspn
 
 from sipcore._connections cimport (
-    ADDRESS_TEXT_SIZE, ConnectionTable, FLOW_DATAGRAM_V4, address_equal, address_format, address_port, flow_host, flow_kind,
+    ADDRESS_TEXT_SIZE, ConnectionTable, FLOW_DATAGRAM_V4, address_equal, address_format, address_is_v4, address_port,
+    address_v4, flow_host, flow_kind,
     flow_port, address_octets, host_address,
 )
 from sipcore._message cimport Request
@@ -41,6 +42,10 @@ cdef extern from "worker.h" nogil:
 
 cdef extern from "siphash.h" nogil:
     uint64_t siphash24(sip_key key, const void *octets, size_t size)
+
+
+cdef enum:
+    MOST = 0x7fffffff                    # who accepts connections has limits of its own
 
 
 COUNTER_NAMES = (
@@ -103,7 +108,7 @@ cdef class Core:
     def __cinit__(self, bytes key not None, double now, object on_wake, object clock):
         if len(key) != 16:
             raise UsageError(f"an engine's key has 16 octets, not {len(key)}")
-        self.connections = ConnectionTable(derive_key(key, b"connections"))
+        self.connections = ConnectionTable(derive_key(key, b"connections"), max_connections=MOST, max_per_address=MOST)
         self.outbox = Outbox(self.connections)
         self.wheel = TimerWheel(<int64_t>(now * 1e6))
         self.agents = [None]
@@ -223,12 +228,15 @@ cdef class Core:
         if flow_kind(flow) == FLOW_DATAGRAM_V4:
             self.source.host_size = put_v4(self.source_text, flow_host(flow))
             self.source.port = flow_port(flow)
-        elif self.connections.flow_remote(flow, &remote):
+        elif not self.connections.flow_remote(flow, &remote):
+            return NULL
+        elif address_is_v4(&remote):
+            self.source.host_size = put_v4(self.source_text, address_v4(&remote))
+            self.source.port = <uint16_t>address_port(&remote)
+        else:
             address_format(&remote, self.source_text)
             self.source.host_size = strcspn(self.source_text, "%")     # a zone means nothing to the far side
             self.source.port = <uint16_t>address_port(&remote)
-        else:
-            return NULL
         self.source.host = self.source_text
         return &self.source
 

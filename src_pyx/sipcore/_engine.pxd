@@ -6,10 +6,10 @@ from sipcore._batch cimport DatagramSocket
 from sipcore._client cimport Client
 from sipcore._connections cimport Local, host_address
 from sipcore._core cimport Agent, Core
-from sipcore._framing cimport StreamFramer
 from sipcore._group cimport Group
 from sipcore._intake cimport Intake
 from sipcore._server cimport Server
+from sipcore._streams cimport Streams
 
 
 cdef class Engine:
@@ -18,7 +18,7 @@ cdef class Engine:
     cdef Client client
     cdef Group group                     # the workers that share our addresses
     cdef Intake intake
-    cdef dict framers                    # flow -> StreamFramer
+    cdef Streams streams
     cdef dict timers                     # handle -> (callback, handle in the wheel)
     cdef int64_t last_timer
     cdef list lost                       # (flow, reason) of connections that ended inside the batch
@@ -33,9 +33,6 @@ cdef class Engine:
     cdef int take_failures(self, DatagramSocket socket, Local bound) except -1
     cdef int take_failure(self, const char *octets, size_t size, Local bound, const host_address *remote,
                           str reason) except -1
-    cdef StreamFramer framer_of(self, int64_t flow)
-    cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1
-    cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept
     # time
     cdef int expire_timer(self, uint64_t tag) except -1
     cdef int expire_queues(self, int room) except -1

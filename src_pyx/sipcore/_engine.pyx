@@ -6,7 +6,7 @@ called inside, what they send leaves at the end.  No pointer into a table or int
 received octets is used after a call into Python.
 
 This room knows no rules: machines are in `_transactions`, what a request or a
-response means to them in `_server` and `_client`, framing in `_framing`.
+response means to them in `_server` and `_client`, connections are read in `_streams`.
 """
 
 import logging
@@ -16,21 +16,24 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from sipcore._batch cimport DatagramSocket, datagram_failure, datagram_item, datagram_slot
+from sipcore._batch cimport DatagramSocket, StreamSocket, datagram_failure, datagram_item, datagram_slot
 from sipcore._connections cimport Local, address_parse, host_address
 from sipcore._core cimport *
 from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
 from sipcore._group cimport Group, letter_head
 from sipcore._locals cimport format_sent_by, may_talk_to
-from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer
 from sipcore._intake cimport Intake, scanned_message
 from sipcore._message cimport Request, Response
+from sipcore._outbox cimport StreamEnd
+from sipcore._streams cimport READ_KINDS, Streams
 from sipcore._transactions cimport TRANSACTION_NONE, TransactionTable
 from sipcore.scan cimport *
 
 from sipcore.errors import TransportError, UsageError
 
 logger = logging.getLogger("sipcore.engine")
+
+READ_WHOLE, READ_PART, READ_NOTHING, READ_NO_SIP, READ_ENDED, READ_BROKEN = range(READ_KINDS)
 
 cdef enum:
     ROUNDS_OF_A_WAKE = 4                 # receive calls of 64 datagrams before other sockets get their turn
@@ -43,6 +46,11 @@ cdef uint64_t POLICY_TAG = <uint64_t>3 << 56
 cdef uint64_t KIND_MASK = <uint64_t>0xff << 56
 
 
+cdef inline int64_t earlier(int64_t one, int64_t other) noexcept:
+    """The earlier of two instants, of which negative ones are never."""
+    return other if one < 0 or 0 <= other < one else one
+
+
 @cython.final
 cdef class Engine:
     def __cinit__(self, *, bytes key not None, double now, object on_wake=None, object clock=None):
@@ -51,7 +59,8 @@ cdef class Engine:
         self.client = Client(self.core, derive_key(key, b"client"), CLIENT_TAG)
         self.group = Group(self.core, self.server)
         self.intake = Intake(self.core, self.server, self.client, self.group)
-        self.framers, self.timers, self.lost = {}, {}, []
+        self.streams = Streams(self.intake)
+        self.timers, self.lost = {}, []
 
     def __repr__(self):
         return (f"<Engine {self.server.table.live} server transactions, {self.client.table.live} client transactions, "
@@ -150,15 +159,41 @@ cdef class Engine:
         return flow
 
     def add_connection(self, int64_t local, str transport not None, tuple local_address not None,
-                       tuple remote_address not None, writer, *, bint accepted=True):
+                       tuple remote_address not None, writer, *, bint accepted=True, StreamSocket socket=None,
+                       bint shared=False, str identity not None="", bint message_based=False):
         cdef Local found = self.core.connections.local(local)
+        cdef StreamEnd end = StreamEnd(writer, socket)
         if found is None or found.transport != transport.lower():
             raise UsageError(f"local address {local} has no {transport} connections")
-        flow = self.core.connections.add(local, local_address[:2], remote_address[:2], writer,
-                                         accepted=accepted, now_us=self.core.now_us)
+        end.is_message_based = message_based
+        flow = self.core.connections.add(local, local_address[:2], remote_address[:2], end, identity=identity,
+                                         accepted=accepted, shared=shared, now_us=self.core.now_us)
         if flow == 0:
             raise TransportError(f"too many connections; {remote_address[0]} is refused")
+        end.flow = flow
+        if not accepted:
+            self.core.connections.hold(flow)
         return flow
+
+    def share_connection(self, int64_t flow, str identity not None="", *, bint may_alias=False):
+        self.streams.share(flow, identity, may_alias)
+
+    def find_connection(self, str transport not None, int user_agent, str host not None, int port,
+                        str identity not None=""):
+        return self.core.connections.find(transport, user_agent, host, port, identity)
+
+    def admit_connection(self, str host not None, double idle_before, *, int in_all, int per_address):
+        return self.core.connections.admit(host, <int64_t>(idle_before * 1e6), in_all=in_all, per_address=per_address)
+
+    def connection(self, int64_t flow):
+        cdef StreamEnd end = self.core.outbox.end_of(flow)
+        return None if end is None else end.writer
+
+    def connections(self, locals=None):
+        return [self.connection(flow) for flow in self.core.connections.flows(locals)]
+
+    def connection_used(self, int64_t flow):
+        return self.core.connections.last_used_us(flow) / 1e6
 
     def remove_connection(self, int64_t flow, str reason not None, double now):
         if self.core.in_batch:
@@ -245,22 +280,23 @@ cdef class Engine:
             self.leave()
 
     def receive_stream(self, bytes data not None, int64_t flow, double now):
-        cdef Local local = self.core.connections.flow_local(flow)
-        cdef Agent agent
-        cdef StreamFramer framer
-        cdef bint goes_on = False
-        if local is None:
-            return False
+        cdef StreamEnd end
         self.enter(now)
         try:
-            self.core.connections.touch(flow, self.core.now_us)
-            agent = self.core.agent(local.user_agent)
-            framer = self.framer_of(flow)
-            framer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-            goes_on = agent is not None and self.take_frames(framer, agent, flow)
+            end = self.core.outbox.end_of(flow)
+            return end is not None and self.streams.take_chunk(end, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         finally:
             self.leave()
-        return goes_on
+
+    def receive_socket(self, int64_t flow, double now):
+        cdef StreamEnd end = self.core.outbox.end_of(flow)
+        if end is None or end.socket is None:
+            raise TransportError(f"flow {flow} has ended")
+        self.enter(now)
+        try:
+            return self.streams.read(end)
+        finally:
+            self.leave()
 
     def receive_letters(self, list letters not None, double now):
         self.enter(now)
@@ -274,8 +310,8 @@ cdef class Engine:
             self.leave()
 
     def stream_pending(self, int64_t flow):
-        framer = self.framers.get(flow)
-        return framer is not None and framer.waiting > 0
+        cdef StreamEnd end = self.core.outbox.end_of(flow)
+        return end is not None and end.has_part()
 
     def handle_timers(self, double now):
         cdef uint64_t tag
@@ -290,9 +326,9 @@ cdef class Engine:
             self.leave()
 
     def next_timer(self):
-        dues = (self.core.wheel.next_due_us(), self.server.table.next_due_us(), self.client.table.next_due_us())
-        due = min([due for due in dues if due >= 0], default=None)
-        return None if due is None else due / 1e6
+        cdef int64_t due = earlier(self.core.wheel.next_due_us(), self.server.table.next_due_us())
+        due = earlier(due, self.client.table.next_due_us())
+        return None if due < 0 else due / 1e6
 
     def flush(self):
         if self.core.in_batch:
@@ -329,10 +365,13 @@ cdef class Engine:
         self.client.forget(transaction)
 
     def send(self, bytes octets not None, int64_t flow):
+        cdef StreamEnd end
         if self.core.connections.flow_local(flow) is None:
             raise TransportError(f"flow {flow} has ended")
-        if octets == b"\r\n\r\n" and self.flow_info(flow)[0] != "udp":
-            self.framer_of(flow).expect_pong()
+        if octets == b"\r\n\r\n":
+            end = self.core.outbox.end_of(flow)
+            if end is not None:
+                self.streams.framer_of(end).expect_pong()
         self.core.enter_quietly()
         self.core.outbox.send(flow, octets)
 
@@ -368,6 +407,9 @@ cdef class Engine:
             "transaction_octets": self.server.table.octets + self.client.table.octets,
             "source_octets": self.server.table.source_octets,
             "connections": len(self.core.connections),
+            "refused_connections": (
+                self.core.connections.refused_in_all + self.core.connections.refused_by_address
+            ),
             "timers": len(self.core.wheel),
             "policy_timers": len(self.timers),
             "handed_over": self.group.handed_over,
@@ -411,11 +453,11 @@ cdef class Engine:
             lost, self.lost = self.lost, []
             if not refused and not lost:
                 return 0
-            for flow in refused or ():
-                writer = self.core.connections.flow_writer(flow)
-                if writer is not None:
-                    self.core.run(writer.close)
-                    lost.append((flow, "its queue is full"))
+            for flow, reason in refused or ():
+                end = self.core.outbox.end_of(flow)
+                if end is not None:
+                    self.core.run((<StreamEnd>end).writer.close)
+                    lost.append((flow, reason))
             for flow, reason in lost:
                 self.drop_flow(flow, reason)
         return 0
@@ -425,7 +467,6 @@ cdef class Engine:
         cdef uint32_t index
         if not self.core.connections.remove(flow):
             return 0
-        self.framers.pop(flow, None)
         self.group.flow_ended(flow)
         for handle in self.client.table.take_flow(flow):
             index = self.client.table.index_of(handle)
@@ -469,47 +510,6 @@ cdef class Engine:
             flow = self.core.connections.datagram_flow(bound, remote, self.core.now_us)
         if flow:
             self.intake.take_unreachable(octets, size, agent, flow, reason)
-        return 0
-
-    cdef StreamFramer framer_of(self, int64_t flow):
-        cdef StreamFramer framer = self.framers.get(flow)
-        if framer is None:
-            framer = self.framers[flow] = StreamFramer()
-        return framer
-
-    cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1:
-        """What a connection has whole; False when it can no longer be framed."""
-        cdef const char *octets = NULL
-        cdef Frame frame
-        while True:
-            frame = framer.next(&octets)
-            if frame == FRAME_NONE:
-                return True
-            if frame == FRAME_MESSAGE:
-                self.core.counters[COUNT_RECEIVED] += 1
-                self.take_framed(octets, framer, agent, flow)
-            elif frame == FRAME_FAULT:
-                self.core.counters[COUNT_RECEIVED] += 1
-                self.intake.take_malformed(octets, &framer.index, framer.lines, flow)
-                return False
-            else:
-                self.core.counters[COUNT_KEEP_ALIVES] += 1
-                if frame == FRAME_PING:
-                    self.core.outbox.send(flow, b"\r\n")
-                elif agent.on_pong is not None:
-                    self.core.call(agent.on_pong, flow)
-
-    cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, int64_t flow) noexcept:
-        try:
-            if self.core.worker >= 0 and self.group.takes(octets, framer.index.size, &framer.index, agent, flow):
-                pass
-            elif framer.index.status_code:
-                self.client.take_response(octets, &framer.index, framer.lines, agent, flow)
-            else:
-                self.server.take_request(octets, &framer.index, framer.lines, agent, flow, NULL)
-        except Exception:
-            self.core.counters[COUNT_INTERNAL_ERRORS] += 1
-            logger.exception("a message could not be handled")
         return 0
 
     # time

@@ -22,6 +22,7 @@ cdef class StreamFramer:
     cdef bint is_after_pong      # a lone CRLF was told; a second one makes it a ping
     cdef uint32_t pongs_due      # pings that were sent on this stream and not answered yet
     cdef bint is_over            # a fault was found
+    cdef bint is_lent            # `buffer` is the caller's
     cdef sip_line inline_lines[SIP_LINES_INLINE]
     cdef sip_line *lines
     cdef sip_index index
@@ -31,6 +32,11 @@ cdef class StreamFramer:
     # Without Python objects: append what came, then `next` until FRAME_NONE.  Nothing is appended after a fault.
     cdef int append(self, const char *octets, size_t size) except -1
     cdef Frame next(self, const char **octets) except? FRAME_FAULT
+    # The same without a copy: `octets` stay where they are until `take_back`, which copies what is left of them.
+    cdef int lend(self, char *octets, size_t size) except -1
+    cdef int take_back(self) except -1
+    # As if it had just been made: another stream may use it.
+    cdef bint is_fresh(self) noexcept
 
     cdef int expect_pong(self) except -1
 

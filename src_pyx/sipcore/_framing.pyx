@@ -49,7 +49,8 @@ cdef class StreamFramer:
 
     def __dealloc__(self):
         self.free_lines()
-        PyMem_Free(self.buffer)
+        if not self.is_lent:
+            PyMem_Free(self.buffer)
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list:
         """Messages and keep-alives that `chunk` completes, in order.
@@ -91,6 +92,27 @@ cdef class StreamFramer:
         self.end += size
         return 0
 
+    cdef int lend(self, char *octets, size_t size) except -1:
+        if self.end > self.begin or self.is_over:
+            return self.append(octets, size)
+        PyMem_Free(self.buffer)
+        self.buffer, self.begin, self.end, self.room = octets, 0, size, 0
+        self.is_lent = True
+        return 0
+
+    cdef int take_back(self) except -1:
+        cdef const char *rest = self.buffer + self.begin
+        cdef size_t size = self.end - self.begin
+        if not self.is_lent:
+            return 0
+        self.is_lent = False
+        self.buffer = NULL
+        self.begin = self.end = 0
+        return self.append(rest, size)
+
+    cdef bint is_fresh(self) noexcept:
+        return not (self.end > self.begin or self.is_after_pong or self.pongs_due or self.is_over)
+
     cdef int make_room(self, size_t size) except -1:
         """Move what is held to the front and grow if that is not enough."""
         cdef size_t held = self.end - self.begin, room = self.room
@@ -124,7 +146,9 @@ cdef class StreamFramer:
         if frame != FRAME_NONE:
             return frame
         if self.begin == self.end:
-            PyMem_Free(self.buffer)      # an idle connection holds no buffer
+            if not self.is_lent:
+                PyMem_Free(self.buffer)  # an idle connection holds no buffer
+            self.is_lent = False
             self.buffer = NULL
             self.begin = self.end = self.room = 0
             return FRAME_NONE

@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 from sipcore._connections cimport connection_row
 from sipcore._core cimport *
 from sipcore._locals cimport read_address, transport_number
+from sipcore._outbox cimport StreamEnd
 from sipcore._transactions cimport TRANSACTION_NONE, request_key, siphash13, transaction_key
 from sipcore.addresses cimport address_clear, address_equal, address_from_octets
 from sipcore.scan cimport *
@@ -236,13 +237,14 @@ cdef class Group:
 
     cdef int64_t open(self, bytes letter, list lost) except -1:
         cdef const letter_head *head = head_of(letter)
+        cdef StreamEnd end
         cdef int64_t flow
         if head.kind == LETTER_WRITE:
             self.core.outbox.send(head.flow, letter[sizeof(letter_head):])
         elif head.kind == LETTER_CLOSE:
-            writer = self.core.connections.flow_writer(head.flow)
-            if writer is not None:
-                self.core.run(writer.close)
+            end = self.core.outbox.end_of(head.flow)
+            if end is not None:
+                self.core.run(end.writer.close)
         elif head.kind == LETTER_ENDED:
             lost.append((self.stand_ins.get((head.writer, head.flow), 0), "its connection has ended"))
         elif head.kind == LETTER_MESSAGE:
@@ -293,12 +295,15 @@ cdef class Group:
                           const host_address *remote) except -1:
         """The flow that stands for `flow` of `worker` here."""
         cdef StandIn writer
+        cdef StreamEnd end
         cdef int64_t ours = self.stand_ins.get((worker, flow), 0)
         if ours:
             return ours
         writer = StandIn.__new__(StandIn)
         writer.group, writer.worker, writer.flow = self, worker, flow
-        ours = self.core.connections.add_row(local, own, remote, writer, 0, False, self.core.now_us)
+        end = StreamEnd(writer, None)
+        end.is_message_based = local.transport in ("ws", "wss")
+        ours = end.flow = self.core.connections.add_row(local, own, remote, end, 0, False, False, self.core.now_us)
         if ours:
             self.stand_ins[worker, flow] = ours
             self.origins[ours] = (worker, flow)

@@ -8,12 +8,13 @@ Knows flows and who carries them; does not know what a message says.
 """
 
 import logging
+import os
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from sipcore._batch cimport DatagramSocket
+from sipcore._batch cimport DatagramSocket, STREAM_BROKEN, STREAM_SENT, StreamSocket, StreamState
 from sipcore._connections cimport (
     ADDRESS_TEXT_SIZE, ConnectionTable, Local, address_format, address_port, host_address,
 )
@@ -22,12 +23,23 @@ logger = logging.getLogger("sipcore.engine")
 
 
 @cython.final
+@cython.freelist(64)
+cdef class StreamEnd:
+    def __cinit__(self, writer, StreamSocket socket):
+        self.writer = writer
+        self.socket = socket
+
+    cdef bint has_part(self) noexcept:
+        return self.framer is not None and self.framer.end > self.framer.begin
+
+
+@cython.final
 cdef class Outbox:
     def __cinit__(self, ConnectionTable connections not None):
         self.connections = connections
         self.sockets = []
         self.datagrams = {}
-        self.chunks = {}
+        self.ends = []
 
     cdef bint send(self, int64_t flow, bytes octets) except -1:
         cdef Local local = self.connections.flow_local(flow)
@@ -78,19 +90,24 @@ cdef class Outbox:
         self.datagrams.setdefault(local.sender, []).append((octets, text.decode("ascii"), address_port(&remote)))
         return True
 
+    cdef StreamEnd end_of(self, int64_t flow):
+        end = self.connections.flow_writer(flow)
+        return <StreamEnd>end if type(end) is StreamEnd else None
+
     cdef bint send_chunk(self, int64_t flow, bytes octets) except -1:
-        cdef list waiting = self.chunks.get(flow)
-        if waiting is None:
-            if self.connections.flow_writer(flow) is None:
-                return False
-            self.chunks[flow] = [octets]
+        cdef StreamEnd end = self.end_of(flow)
+        if end is None:
+            return False
+        if end.waiting is None:
+            end.waiting = [octets]
+            self.ends.append(end)
         else:
-            waiting.append(octets)
+            end.waiting.append(octets)
         return True
 
     cdef list flush(self):
         self.flush_datagrams()
-        return self.flush_chunks() if self.chunks else None
+        return self.flush_ends() if self.ends else None
 
     cdef int flush_datagrams(self) except -1:
         cdef list sockets
@@ -109,23 +126,38 @@ cdef class Outbox:
                     logger.exception("a datagram sender failed; %d messages are lost", len(batch))
         return 0
 
-    cdef list flush_chunks(self):
-        cdef dict chunks
-        cdef list refused = []
-        chunks, self.chunks = self.chunks, {}
-        for flow, waiting in chunks.items():
-            if not self.write(flow, waiting):
+    cdef list flush_ends(self):
+        cdef list ends, refused = [], waiting
+        cdef StreamEnd end
+        ends, self.ends = self.ends, []
+        for end in ends:
+            waiting, end.waiting = end.waiting, None
+            reason = self.write(end, waiting)
+            if reason is not None:
                 self.dropped += len(waiting)
-                refused.append(flow)
+                refused.append((end.flow, reason))
         return refused
 
-    cdef bint write(self, int64_t flow, list waiting) except -1:
-        """One write for all that waits; False when the writer takes no more."""
-        writer = self.connections.flow_writer(flow)
-        if writer is None:
-            return False
+    cdef str write(self, StreamEnd end, list waiting):
+        """One write for all that waits; why the connection takes no more, None when it does."""
+        if self.connections.flow_local(end.flow) is None:
+            return "closed"
         try:
-            return writer.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+            if end.socket is not None:
+                return self.write_socket(end, waiting)
+            if end.is_message_based:
+                taken = all([end.writer.write(octets) for octets in waiting])
+            else:
+                taken = end.writer.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
         except Exception:
             logger.exception("a stream writer failed")
-            return False
+            taken = False
+        return None if taken else "its queue is full"
+
+    cdef str write_socket(self, StreamEnd end, list waiting):
+        cdef StreamState state = end.socket.put(waiting)
+        if state == STREAM_SENT:
+            return None
+        if state == STREAM_BROKEN:
+            return os.strerror(end.socket.error)
+        return None if end.writer.blocked(end.socket.waiting) else "its queue is full"

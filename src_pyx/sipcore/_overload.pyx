@@ -11,7 +11,8 @@ Does not know sockets, the clock, messages or how a refusal is written.
 cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
-from sipcore._connections cimport ConnectionTable, address_clear, host_address, prefix_of
+from sipcore._connections cimport ConnectionTable, address_clear, host_address
+from sipcore._peers cimport prefix_of
 from sipcore._transactions cimport *
 
 from sipcore.errors import UsageError

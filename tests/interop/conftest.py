@@ -17,6 +17,7 @@ PACKAGES = {
     "dig": "bind9-dnsutils",
     "tshark": "tshark",
     "ss": "iproute2",
+    "openssl": "openssl",
     "dnsmasq": "dnsmasq-base",
     "busybox": "busybox",
     "nft": "nftables",

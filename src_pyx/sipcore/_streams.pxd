@@ -1,0 +1,43 @@
+"""Connections in: read, framed where the octets lie, handed to the server and client side."""
+
+from libc.stdint cimport int64_t
+
+from sipcore._client cimport Client
+from sipcore._core cimport Agent, Core
+from sipcore._framing cimport StreamFramer
+from sipcore._group cimport Group
+from sipcore._intake cimport Intake
+from sipcore._outbox cimport StreamEnd
+from sipcore._server cimport Server
+from sipcore.scan cimport sip_index
+
+
+# How a read ended; Python has them by the same names, in the same order.
+cdef enum:
+    READ_WHOLE                           # no message has begun that did not end
+    READ_PART
+    READ_NOTHING
+    READ_NO_SIP
+    READ_ENDED
+    READ_BROKEN
+    READ_KINDS
+
+
+cdef class Streams:
+    cdef Core core
+    cdef Server server
+    cdef Client client
+    cdef Group group
+    cdef Intake intake
+    cdef char *chunk                     # where sockets are read into
+    cdef StreamFramer spare              # framer of the connection that was between messages last
+
+    cdef int share(self, int64_t flow, str identity, bint may_alias) except -1
+    cdef StreamFramer framer_of(self, StreamEnd end)
+    cdef int read(self, StreamEnd end) except -1
+    # What came on a connection; False when it can no longer be framed.
+    cdef bint take_chunk(self, StreamEnd end, char *octets, size_t size) except -1
+
+    cdef bint take_frames(self, StreamFramer framer, Agent agent, StreamEnd end) except -1
+    cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, StreamEnd end) noexcept
+    cdef int take_alias(self, const char *octets, const sip_index *index, StreamEnd end) except -1

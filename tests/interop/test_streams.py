@@ -1,0 +1,163 @@
+"""A Stack on streams against real peers: SIPp over TCP, OpenSSL's client, Wireshark with the keys of TLS."""
+
+import asyncio
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sipcore.aio import AsyncioEnv, run
+from sipcore.call import IncomingCall
+from sipcore.sim import ScriptedDns
+from sipcore.stack import Stack
+
+from .capture import Capture
+from .conftest import Peers
+from .kamailio import CERTIFICATES
+from .sipp import Counts, Sipp
+
+pytestmark = pytest.mark.interop
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40002 RTP/AVP 0\r\n"
+CALLS = 200
+
+
+def server_context(name: str = "server") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / f"{name}.pem", CERTIFICATES / f"{name}.key")
+    return context
+
+
+def test_sipp_calls_over_tcp_are_taken(tmp_path: Path) -> None:
+    async def main() -> tuple[Counts, str, int]:
+        async with Stack() as stack:
+            listener = await stack.listen("tcp", "127.0.0.1:0")
+
+            @stack.on_invite
+            async def inbound(call: IncomingCall) -> None:
+                await call.progress(180)
+                await call.answer(SDP)
+                await call.ended()
+
+            caller = Sipp(tmp_path, "caller", target=listener.port, calls=CALLS, rate=100, transport="TCP")
+            seen = await asyncio.to_thread(caller.run)
+            return seen, caller.errors(), stack.engine.stats()["request_retransmissions"]
+
+    seen, errors, retransmissions = run(main())
+    assert seen.calls == CALLS
+    assert seen.is_clean, (seen, errors)
+    assert retransmissions == 0
+
+
+def test_calls_over_tcp_are_placed_at_sipp_on_one_connection(peers: Peers, tmp_path: Path) -> None:
+    answerer = peers.start(Sipp(tmp_path, "answerer", transport="TCP"))
+
+    async def main() -> int:
+        async with Stack() as stack:
+            await stack.listen("tcp", "127.0.0.1:0")
+            for _ in range(CALLS // 4):
+                calls = [stack.dial(f"sip:a@127.0.0.1:{answerer.port};transport=tcp", body=SDP) for _ in range(4)]
+                for call in calls:
+                    async with call:
+                        await call.answered()
+            return len(stack.engine.connections())
+
+    assert run(main()) == 1
+    seen = answerer.finish_calls()
+    assert seen.is_clean, (seen, answerer.errors())
+
+
+async def openssl(port: int, octets: bytes, *options: str) -> tuple[int, bytes]:
+    """What `openssl s_client` says and ends with; it sends `octets` once it is connected."""
+    process = await asyncio.create_subprocess_exec(
+        "openssl",
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{port}",
+        "-CAfile",
+        str(CERTIFICATES / "ca.pem"),
+        "-verify_return_error",
+        "-quiet",
+        *options,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(octets)
+    told = b""
+    try:
+        async with asyncio.timeout(5):
+            while b"SIP/2.0 200 OK" not in told and (more := await process.stdout.read(4_096)):
+                told += more
+    finally:
+        process.stdin.close()
+        if process.returncode is None:
+            process.terminate()
+    return await process.wait(), told
+
+
+OPTIONS = (
+    b"OPTIONS sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bKopenssl\r\nMax-Forwards: 70\r\n"
+    b"From: <sip:openssl@example.com>;tag=1\r\nTo: <sip:sip.example.com>\r\nCall-ID: openssl\r\nCSeq: 1 OPTIONS\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "certificate, name, says",
+    [
+        ("server", "sip.example.com", b"SIP/2.0 200 OK"),
+        ("server", "other.example.com", b"hostname mismatch"),
+        ("expired", "sip.example.com", b"certificate has expired"),
+        ("foreign", "sip.example.com", b"unable to get local issuer certificate"),
+    ],
+)
+def test_openssl_sees_the_certificate_as_we_do(certificate: str, name: str, says: bytes) -> None:
+    """FAULTS 16, from the other side."""
+
+    async def main() -> tuple[bytes, int]:
+        async with Stack() as stack:
+            listener = await stack.listen("tls", "127.0.0.1:0", ssl=server_context(certificate))
+            _, told = await openssl(listener.port, OPTIONS, "-servername", name, "-verify_hostname", name)
+            return told, stack.engine.stats()["requests"]
+
+    told, requests = run(main())
+    assert says.lower() in told.lower(), told
+    assert requests == (says.startswith(b"SIP/2.0"))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_wireshark_decodes_every_message_with_the_keys(peers: Peers, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    keys = tmp_path / "keys.log"
+
+    async def main() -> int:
+        async with Stack() as server:
+            listener = await server.listen("tls", "127.0.0.1:0", ssl=server_context())
+            server.on("MESSAGE", lambda request: request.reply(202, body=b"thanks"))
+            capture = peers.start(Capture(tmp_path, [listener.port]))
+            names = ScriptedDns({("sip.example.com", "A"): ["127.0.0.1"]})
+            async with Stack(env=AsyncioEnv(resolver=names)) as client:
+                context = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
+                context.maximum_version = version
+                context.keylog_filename = str(keys)
+                client.ua.tls_context = context
+                uri = f"sips:sip.example.com:{listener.port}"
+                for number in range(20):
+                    response = await client.request("MESSAGE", uri, body=b"x" * 100 * number)
+                    assert response.status_code == 202
+        await asyncio.to_thread(capture.stop)
+        told = decoded(capture, listener.port, keys, "sip")
+        assert decoded(capture, listener.port, keys, "_ws.malformed or (sip and _ws.expert.severity == error)") == []
+        return sum(line.count("MESSAGE") for line in told)
+
+    assert run(main()) == 40, "twenty requests, and CSeq in twenty responses"
+
+
+def decoded(capture: Capture, port: int, keys: Path, display: str) -> list[str]:
+    """The CSeq methods of the packets that a display filter shows, decrypted."""
+    return capture._tshark(
+        *("-o", f"tls.keylog_file:{keys}", "-d", f"tcp.port=={port},tls", "-d", f"tls.port=={port},sip"),
+        *("-Y", display, "-T", "fields", "-e", "sip.CSeq.method"),
+    )
