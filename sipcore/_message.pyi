@@ -92,6 +92,7 @@ def parse(
     max_header_size: int = 16384,
     max_name_size: int = 128,
     max_parameters: int = 128,
+    lenience: int = ...,
 ) -> Request | Response:
     """The message in one datagram, or one framed message of a stream; ParseError if it is none.
 

@@ -21,7 +21,7 @@ from sipcore._core cimport *
 from sipcore._core import COUNTER_NAMES as _COUNTER_NAMES, derive_key
 from sipcore._group cimport Group, letter_head
 from sipcore._locals cimport format_sent_by, may_talk_to
-from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer
+from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, FRAME_PONG, Frame, StreamFramer, new_framer
 from sipcore._intake cimport Intake, scanned_message
 from sipcore._message cimport Request, Response
 from sipcore._transactions cimport TRANSACTION_NONE, TransactionTable
@@ -44,8 +44,8 @@ cdef uint64_t KIND_MASK = <uint64_t>0xff << 56
 
 @cython.final
 cdef class Engine:
-    def __cinit__(self, *, bytes key not None, double now, object on_wake=None, object clock=None):
-        self.core = Core(key, now, on_wake, clock)
+    def __cinit__(self, *, bytes key not None, double now, object on_wake=None, object clock=None, object limits=None):
+        self.core = Core(key, now, on_wake, clock, limits)
         self.server = Server(self.core, derive_key(key, b"server"), SERVER_TAG)
         self.client = Client(self.core, derive_key(key, b"client"), CLIENT_TAG)
         self.group = Group(self.core, self.server)
@@ -441,7 +441,7 @@ cdef class Engine:
     cdef StreamFramer framer_of(self, int64_t flow):
         cdef StreamFramer framer = self.framers.get(flow)
         if framer is None:
-            framer = self.framers[flow] = StreamFramer()
+            framer = self.framers[flow] = new_framer(&self.core.limits)
         return framer
 
     cdef bint take_frames(self, StreamFramer framer, Agent agent, int64_t flow) except -1:

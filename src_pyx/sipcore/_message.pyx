@@ -120,7 +120,7 @@ cdef class Message(Head):
         if self.index.status_code:
             return span_text(self.octets, span)
         start_line = self.octets.split(b"\r\n", 1)[0].decode("utf-8", "surrogateescape")
-        return start_line.rpartition(" ")[2]
+        return start_line.rstrip(" ").rpartition(" ")[2]
 
     @property
     def via(self) -> list:
@@ -375,8 +375,10 @@ cdef bytes octets_copied(object data):
 
 def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
           uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
-          uint32_t max_parameters=128) -> Request | Response:
+          uint32_t max_parameters=128, uint32_t lenience=SIP_LENIENT_USUAL) -> Request | Response:
     """The message in one datagram, or one framed message of a stream (RFC 3261 section 7).
+
+    The limits and the lenience are those of sipcore.Limits.
 
     Top Via, From, To, Call-ID, CSeq and Content-Length are checked here; other typed attributes are when read.  Octets
     after the body that Content-Length announces are noise and not part of the message (RFC 4475 section 3.1.1.8).
@@ -385,11 +387,12 @@ def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uin
     cdef sip_limits limits
     limits.message_size = max_size
     limits.head_size = min(max_head_size, <uint32_t>SIP_HEAD_MAX)
-    limits.line_count = max_headers
+    limits.line_count = min(max_headers, <uint32_t>0xffff)
     limits.line_size = max_header_size
     limits.name_size = min(max_name_size, <uint32_t>255)
     limits.parameter_count = max_parameters
     limits.flags = 0
+    limits.lenience = lenience
     return message_from_bytes(data if type(data) is bytes else octets_copied(data), &limits)
 
 
