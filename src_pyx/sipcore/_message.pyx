@@ -15,7 +15,7 @@ from sipcore._head cimport Head
 from sipcore._fields cimport CSeq, address_view, known_address, known_via, new_cseq, via_view
 from sipcore._serialize cimport Draft, format_request, write_response
 from sipcore._text cimport span_text, text_of
-from sipcore._uri cimport Uri, unfold, uri_view
+from sipcore._uri cimport Uri, octets_of, uri_view
 
 from sipcore import constants
 from sipcore._serialize import diff
@@ -230,7 +230,38 @@ cdef class Message(Head):
 
     def edit(self):
         """An Editor that starts from this message."""
-        return Editor(self)
+        cdef Editor editor = Editor.__new__(Editor)
+        editor.begin(self, self.octets, &self.index, self.lines)
+        return editor
+
+    def with_via(self, via: str) -> bytes:
+        """The octets with a Via line on top, for the next hop (RFC 3261 section 16.6 item 8)."""
+        cdef bytes value = octets_of(via, "Via"), octets
+        cdef size_t size = PyBytes_GET_SIZE(self.octets), via_size = PyBytes_GET_SIZE(value), at
+        cdef char *out
+        if self.index.body_at == 0:
+            raise UsageError("a message without an end of its headers cannot be forwarded")
+        at = self.lines[0].name_at if self.index.line_count else self.index.body_at - 2
+        octets = PyBytes_FromStringAndSize(NULL, size + via_size + 7)
+        out = PyBytes_AS_STRING(octets)
+        memcpy(out, PyBytes_AS_STRING(self.octets), at)
+        memcpy(out + at, "Via: ", 5)
+        memcpy(out + at + 5, PyBytes_AS_STRING(value), via_size)
+        memcpy(out + at + 5 + via_size, "\r\n", 2)
+        memcpy(out + at + 7 + via_size, PyBytes_AS_STRING(self.octets) + at, size - at)
+        return octets
+
+    def without_via(self) -> bytes:
+        """The octets without the top Via value, for the hop before (RFC 3261 section 16.7 item 3)."""
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        cdef size_t begin = 0, end = 0, size = PyBytes_GET_SIZE(self.octets)
+        cdef bytes shorter
+        if not sip_top_via_span(octets, &self.index, self.lines, &begin, &end):
+            raise UsageError("a message without Via is not sent back")
+        shorter = PyBytes_FromStringAndSize(NULL, size - (end - begin))
+        memcpy(PyBytes_AS_STRING(shorter), octets, begin)
+        memcpy(PyBytes_AS_STRING(shorter) + begin, octets + end, size - end)
+        return shorter
 
     def diff(self, other: Message) -> list:
         """What is different in `other`: Change values in the order of the lines, [] for equal messages."""
