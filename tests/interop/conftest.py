@@ -17,6 +17,8 @@ PACKAGES = {
     "dig": "bind9-dnsutils",
     "tshark": "tshark",
     "ss": "iproute2",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "qemu-aarch64-static": "qemu-user-static",
     "dnsmasq": "dnsmasq-base",
     "busybox": "busybox",
     "nft": "nftables",
