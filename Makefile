@@ -13,7 +13,7 @@ SOURCES   := $(wildcard src_pyx/sipcore/*.pyx src_pyx/sipcore/*.pxd src_pyx/sipc
 COMPILE   := . $(VENV)/compile.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop bench instructions lint sanitize fuzz soak wheels check-wheels clean build
+.PHONY: help demo test interop bench instructions lint sanitize coverage fuzz soak wheels check-wheels clean build
 
 help:                   ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -45,6 +45,9 @@ lint: $(BUILT)          ## ruff, mypy --strict, and the stubs against the compil
 
 sanitize: $(BUILT)      ## the tests of the compiled rooms under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(COMPILE) PYTHON=$(CURDIR)/$(BIN)/python tests/sanitize.sh $(ARGS)
+
+coverage: $(BUILT)      ## which lines of the compiled message rooms their tests reach
+	@$(COMPILE) PYTHON=$(CURDIR)/$(BIN)/python tests/coverage.sh $(ARGS)
 
 fuzz: $(BUILT)          ## fuzz every target for SECONDS each
 	@$(COMPILE) PYTHON=$(CURDIR)/$(BIN)/python tests/fuzz/run.sh $(SECONDS) $(ARGS)

@@ -10,6 +10,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOMS = Path("src_pyx/sipcore")
 DEBUG = os.environ.get("SIPCORE_DEBUG") == "1"
+TRACE = os.environ.get("SIPCORE_TRACE") == "1"  # lines tell when they run, for tests/coverage.sh
 
 DIRECTIVES = {
     "language_level": 3,
@@ -20,6 +21,8 @@ DIRECTIVES = {
     "initializedcheck": DEBUG,
     "cdivision": not DEBUG,
     "binding": True,
+    "linetrace": TRACE,
+    "profile": TRACE,
 }
 
 
@@ -47,7 +50,7 @@ setup(
     ext_modules=cythonize(
         [extension(room) for room in sorted(ROOMS.glob("*.pyx"))],
         include_path=["src_pyx"],
-        build_dir="build/cython",
+        build_dir="." if TRACE else "build/cython",
         compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildRooms},

@@ -28,7 +28,8 @@ TYPICAL = ("options", "register", "invite_sdp", "resp_180", "resp_200_invite", "
 FILES = [ROOT / "tests" / "corpus" / f"{name}.sip" for name in TYPICAL]
 MESSAGES = [path.read_bytes() for path in FILES]
 REPEATS = 300
-GOALS = {"parse": 0.15, "parse and touch": 0.45, "serialise": 0.6, "C index": 0.08}
+VIA = "SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-0123456789abcdef"
+GOALS = {"parse": 0.15, "parse and touch": 0.45, "serialise": 0.6, "forward": 0.05, "return": 0.05, "C index": 0.08}
 
 
 def parse_all() -> None:
@@ -62,6 +63,21 @@ PARTS = requests_of_the_mix()
 def serialise_all() -> None:
     for method, uri, headers, body in PARTS:
         serialize_request(method, uri, headers, body)
+
+
+RECEIVED = [message for message in map(parse, MESSAGES) if isinstance(message, Request)]
+
+
+def forward_all() -> None:
+    """With a Via on top, as a proxy sends a request on."""
+    for message in RECEIVED:
+        message.with_via(VIA)
+
+
+def return_all() -> None:
+    """Without the top Via, as a proxy sends a response back."""
+    for message in RECEIVED:
+        message.without_via()
 
 
 def nanoseconds(work: Callable[[], None], count: int) -> float:
@@ -126,8 +142,10 @@ def measure(sofia: Path, rounds: int, bench_h: Path | None) -> dict[str, dict[st
             if index:
                 found["C index"]["ours"].append(float(run(index, mix=True)[0][3]) / len(FILES))
                 found["C index"]["sofia"].append(parsed)
-            found["serialise"]["sofia"].append(yardstick_print(sofia))
-            found["serialise"]["ours"].append(nanoseconds(serialise_all, len(PARTS)))
+            printed = yardstick_print(sofia)
+            for name, work in (("serialise", serialise_all), ("forward", forward_all), ("return", return_all)):
+                found[name]["sofia"].append(printed)
+                found[name]["ours"].append(nanoseconds(work, len(PARTS)))
     return {name: figures for name, figures in found.items() if figures["ours"]}
 
 

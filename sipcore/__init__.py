@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sipcore.call import Call, IncomingCall, OutgoingCall
     from sipcore.device import Device
     from sipcore.dialog import Dialog
+    from sipcore.limits import Lenience, Limits
     from sipcore.membership import RegistrationState
     from sipcore.outgoing import Challenged, ClientTransaction, Hop, OutgoingRequest
     from sipcore.proxy import Proxy
@@ -57,6 +58,8 @@ __all__ = [
     "Dialog",
     "Hop",
     "IncomingCall",
+    "Lenience",
+    "Limits",
     "LocateError",
     "Message",
     "OutgoingCall",
@@ -93,6 +96,7 @@ _ROOMS = {
     "sipcore.call": ("Call", "IncomingCall", "OutgoingCall"),
     "sipcore.device": ("Device",),
     "sipcore.dialog": ("Dialog",),
+    "sipcore.limits": ("Lenience", "Limits"),
     "sipcore.membership": ("RegistrationState",),
     "sipcore.outgoing": ("Challenged", "ClientTransaction", "Hop", "OutgoingRequest"),
     "sipcore.proxy": ("Proxy",),

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
+from sipcore.limits import Limits
+
 COUNTER_NAMES: tuple[str, ...]
 
 def derive_key(key: bytes, purpose: bytes, /) -> bytes:
@@ -17,5 +19,10 @@ class Agent:
 @final
 class Core:
     def __new__(
-        cls, key: bytes, now: float, on_wake: Callable[[], None] | None, clock: Callable[[], float] | None
+        cls,
+        key: bytes,
+        now: float,
+        on_wake: Callable[[], None] | None,
+        clock: Callable[[], float] | None,
+        limits: Limits | None = None,
     ) -> Core: ...

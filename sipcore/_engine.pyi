@@ -14,6 +14,7 @@ from sipcore._group import Group
 from sipcore._message import Request, Response
 from sipcore._overload import Overload
 from sipcore._transactions import TransactionTable
+from sipcore.limits import Limits
 
 class DatagramSender(Protocol):
     """Carries datagrams of one local address; `_batch.DatagramSocket` is the fast one, the simulator has its own."""
@@ -107,8 +108,9 @@ class Engine:
         now: float,
         on_wake: Callable[[], None] | None = None,
         clock: Callable[[], float] | None = None,
+        limits: Limits | None = None,
     ) -> Engine:
-        """`key`: 16 random octets for hashes, branches and tags.
+        """`key`: 16 random octets for hashes, branches and tags.  `limits`: of messages that come in.
 
         `on_wake` is called when something was queued or an earlier timer was
         started outside of a batch, so that the driver calls `flush` and

@@ -25,6 +25,7 @@ class StreamFramer:
         max_header_size: int = 16384,
         max_name_size: int = 128,
         max_parameters: int = 128,
+        lenience: int = ...,
     ) -> StreamFramer: ...
     @property
     def error(self) -> ParseError | None:

@@ -49,6 +49,10 @@ class Message(Head):
     @property
     def body(self) -> bytes: ...
     def edit(self) -> Editor: ...
+    def with_via(self, via: str) -> bytes:
+        """The octets with a Via line on top, for the next hop (RFC 3261 section 16.6 item 8)."""
+    def without_via(self) -> bytes:
+        """The octets without the top Via value, for the hop before (RFC 3261 section 16.7 item 3)."""
     def diff(self, other: Message) -> list[Change]: ...
     def __bytes__(self) -> bytes: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -92,6 +96,7 @@ def parse(
     max_header_size: int = 16384,
     max_name_size: int = 128,
     max_parameters: int = 128,
+    lenience: int = ...,
 ) -> Request | Response:
     """The message in one datagram, or one framed message of a stream; ParseError if it is none.
 

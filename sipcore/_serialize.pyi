@@ -1,7 +1,7 @@
 """Octets out: requests and responses written from values, and edited copies of messages (RFC 3261 sections 7 and 8)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Self, final
+from typing import NamedTuple, Self
 
 from typing_extensions import disjoint_base
 
@@ -13,10 +13,6 @@ class Change(NamedTuple):
     kind: str
     name: str
     value: str
-
-@final
-class Line:
-    """A header line of a draft; made by the draft alone."""
 
 @disjoint_base
 class Draft:

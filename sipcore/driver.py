@@ -12,6 +12,7 @@ from typing import Any
 
 from sipcore._engine import Engine
 from sipcore.env import Env
+from sipcore.limits import Limits
 
 logger = logging.getLogger("sipcore.driver")
 
@@ -21,7 +22,7 @@ class LoopDriver:
 
     __slots__ = ("_alarm", "_alarm_at", "_loop", "_woken", "after_flush", "closed", "engine", "now")
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, limits: Limits | None = None) -> None:
         self._loop = env.loop
         self.now: Callable[[], float] = env.now
         self._alarm: asyncio.TimerHandle | None = None
@@ -29,7 +30,7 @@ class LoopDriver:
         self._woken = False
         self.closed = False
         self.after_flush: list[Callable[[], None]] = []
-        self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake, clock=env.now)
+        self.engine = Engine(key=env.key(), now=env.now(), on_wake=self._wake, clock=env.now, limits=limits)
 
     def after_batch(self) -> None:
         """Send what is queued; arm the timer.  A timer that became later fires once for nothing, which is

@@ -24,6 +24,7 @@ from sipcore.call import OutgoingCall
 from sipcore.driver import LoopDriver, start_soon
 from sipcore.env import Env, Listener, StreamLimits
 from sipcore.errors import UsageError
+from sipcore.limits import Limits
 from sipcore.outgoing import ClientTransaction
 from sipcore.user_agent import AnyHandler, UserAgent, split_address
 from sipcore.workers import Workers, place_of
@@ -47,16 +48,17 @@ class Stack:
     have to be (UsageError where this process is not one of so many).
     `overload` bounds what is taken on at once: requests in all, the share of a
     single source, how long a queue may stand.
+    `limits`: of messages that come in, and what is read of them that RFC 3261's grammar does not have.
     """
 
-    def __init__(self, *, env: Env | None = None, workers: Workers | int = 1) -> None:
+    def __init__(self, *, env: Env | None = None, limits: Limits | None = None, workers: Workers | int = 1) -> None:
         self.workers = _workers(workers)
         if env is None:
             from sipcore.aio import AsyncioEnv  # noqa: PLC0415 - not needed where an Env is given
 
             env = AsyncioEnv(workers=self.workers)
         self.env = env
-        self.driver = LoopDriver(env)
+        self.driver = LoopDriver(env, limits)
         self.engine: Engine = self.driver.engine
         if self.workers is not None:
             self.workers.attach(self.driver)

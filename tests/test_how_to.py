@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HOW_TO = Path(__file__).parent.parent / "docs/how-to"
-PAGES = ("stack.md", "calls.md", "test-kit.md", "policy.md", "registrations.md")
+PAGES = ("messages.md", "stack.md", "calls.md", "test-kit.md", "policy.md", "registrations.md")
 BLOCKS = [
     pytest.param(code, id=f"{page}-{number}")
     for page in PAGES

@@ -7,7 +7,7 @@ from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
 from sipcore._timers cimport TimerWheel
 from sipcore._transactions cimport sip_key
-from sipcore.scan cimport sip_index, sip_line, sip_source
+from sipcore.scan cimport sip_index, sip_limits, sip_line, sip_source
 
 
 # What is counted; the names in COUNTER_NAMES stand in the same order.
@@ -62,6 +62,7 @@ cdef class Core:
     cdef TimerWheel wheel
     cdef list agents                     # by number; None: removed
     cdef int64_t now_us                  # never goes back
+    cdef sip_limits limits               # of what comes in
     cdef bint in_batch
     cdef bint woken
     cdef object on_wake

@@ -17,12 +17,13 @@ from sipcore._connections cimport (
     address_v4, flow_host, flow_kind,
     flow_port, address_octets, host_address,
 )
+from sipcore._framing cimport read_limits
 from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
 from sipcore._timers cimport TimerWheel
 from sipcore._transactions cimport response_tag, sip_key, siphash_key
 from sipcore.scan cimport (
-    SIP_METHOD_ACK, SIP_METHOD_CANCEL, SIP_METHOD_INVITE, SIP_METHOD_OTHER, sip_answer, sip_index, sip_line,
+    sip_default_limits, SIP_METHOD_ACK, SIP_METHOD_CANCEL, SIP_METHOD_INVITE, SIP_METHOD_OTHER, sip_answer, sip_index, sip_line,
     sip_method_id, sip_response_room, sip_source, sip_write_response,
 )
 
@@ -105,7 +106,7 @@ cdef class Agent:
 
 @cython.final
 cdef class Core:
-    def __cinit__(self, bytes key not None, double now, object on_wake, object clock):
+    def __cinit__(self, bytes key not None, double now, object on_wake, object clock, object limits=None):
         if len(key) != 16:
             raise UsageError(f"an engine's key has 16 octets, not {len(key)}")
         self.connections = ConnectionTable(derive_key(key, b"connections"), max_connections=MOST, max_per_address=MOST)
@@ -120,6 +121,9 @@ cdef class Core:
         self.name_key = siphash_key(<const char *>name_key)
         self.tag_key = siphash_key(<const char *>tag_key)
         self.worker = -1
+        self.limits = sip_default_limits
+        if limits is not None:
+            read_limits(limits, &self.limits)
 
     def __dealloc__(self):
         free(self.scratch)

@@ -53,8 +53,8 @@ cdef inline int64_t earlier(int64_t one, int64_t other) noexcept:
 
 @cython.final
 cdef class Engine:
-    def __cinit__(self, *, bytes key not None, double now, object on_wake=None, object clock=None):
-        self.core = Core(key, now, on_wake, clock)
+    def __cinit__(self, *, bytes key not None, double now, object on_wake=None, object clock=None, object limits=None):
+        self.core = Core(key, now, on_wake, clock, limits)
         self.server = Server(self.core, derive_key(key, b"server"), SERVER_TAG)
         self.client = Client(self.core, derive_key(key, b"client"), CLIENT_TAG)
         self.group = Group(self.core, self.server)

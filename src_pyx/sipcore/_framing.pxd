@@ -45,3 +45,10 @@ cdef class StreamFramer:
     cdef Frame scan(self) except? FRAME_FAULT
     cdef int make_room(self, size_t size) except -1
     cdef void free_lines(self) noexcept
+
+
+# A framer of one connection, with the limits of an engine.
+cdef StreamFramer new_framer(const sip_limits *limits)
+
+# A sipcore.Limits as the scan has it, for datagrams.
+cdef int read_limits(object limits, sip_limits *found) except -1

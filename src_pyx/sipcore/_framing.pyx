@@ -37,15 +37,17 @@ cdef class StreamFramer:
     """
 
     def __cinit__(self, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX, uint32_t max_headers=2048,
-                  uint32_t max_header_size=16384, uint32_t max_name_size=128, uint32_t max_parameters=128):
+                  uint32_t max_header_size=16384, uint32_t max_name_size=128, uint32_t max_parameters=128,
+                  uint32_t lenience=SIP_LENIENT_USUAL):
         self.lines = self.inline_lines
         self.limits.flags = SIP_STREAM
         self.limits.message_size = max_size
         self.limits.head_size = min(max_head_size, <uint32_t>SIP_HEAD_MAX)
-        self.limits.line_count = max_headers
+        self.limits.line_count = min(max_headers, <uint32_t>0xffff)
         self.limits.line_size = max_header_size
         self.limits.name_size = min(max_name_size, <uint32_t>255)
         self.limits.parameter_count = max_parameters
+        self.limits.lenience = lenience
 
     def __dealloc__(self):
         self.free_lines()
@@ -224,3 +226,17 @@ cdef class StreamFramer:
         self.wanted = self.searched = 0
         self.is_after_pong = False
         return FRAME_MESSAGE
+
+
+cdef StreamFramer new_framer(const sip_limits *limits):
+    cdef StreamFramer framer = StreamFramer.__new__(StreamFramer)
+    framer.limits = limits[0]
+    framer.limits.flags = SIP_STREAM
+    return framer
+
+
+cdef int read_limits(object limits, sip_limits *found) except -1:
+    cdef StreamFramer framer = StreamFramer(**limits.arguments)
+    found[0] = framer.limits
+    found.flags = 0
+    return 0

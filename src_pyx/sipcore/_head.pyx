@@ -8,7 +8,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from sipcore.scan cimport *
-from sipcore._text cimport text_of
+from sipcore._text cimport same_name, text_of
 from sipcore._uri cimport unfold
 
 
@@ -208,23 +208,6 @@ cdef class Head:
     user_to_user = typed_header("User-to-User")
     warning = typed_header("Warning")
     www_authenticate = typed_header("WWW-Authenticate")
-
-
-cdef bint same_name(const char *mine, size_t my_size, const char *other, size_t other_size) noexcept:
-    """Whether two header names are equal in any case; both are tokens, or `other` is nothing found in a message."""
-    cdef size_t i
-    cdef char a, b
-    if my_size != other_size:
-        return False
-    for i in range(my_size):
-        a, b = mine[i], other[i]
-        if c"A" <= a <= c"Z":
-            a |= 0x20
-        if c"A" <= b <= c"Z":
-            b |= 0x20
-        if a != b:
-            return False
-    return True
 
 
 cdef const char *name_octets(object name, Py_ssize_t *size) except NULL:

@@ -141,7 +141,7 @@ cdef class Intake:
         """Scan with as many lines as the message has; without memory for them it is a fault."""
         cdef sip_line *lines
         cdef sip_index *index = &scanned.index
-        scanned.result = sip_scan(octets, size, &sip_default_limits, scanned.lines, scanned.lines_room, index)
+        scanned.result = sip_scan(octets, size, &self.core.limits, scanned.lines, scanned.lines_room, index)
         if scanned.result != SIP_MORE_LINES:
             return 0
         lines = <sip_line *>realloc(scanned.lines, index.line_count * sizeof(sip_line))
@@ -150,7 +150,7 @@ cdef class Intake:
             scanned.result = -SIP_FAULT_EMPTY
             return 0
         scanned.lines, scanned.lines_room = lines, index.line_count
-        scanned.result = sip_scan(octets, size, &sip_default_limits, lines, scanned.lines_room, index)
+        scanned.result = sip_scan(octets, size, &self.core.limits, lines, scanned.lines_room, index)
         return 0
 
 

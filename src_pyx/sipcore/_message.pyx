@@ -15,7 +15,7 @@ from sipcore._head cimport Head
 from sipcore._fields cimport CSeq, address_view, known_address, known_via, new_cseq, via_view
 from sipcore._serialize cimport Draft, format_request, write_response
 from sipcore._text cimport span_text, text_of
-from sipcore._uri cimport Uri, unfold, uri_view
+from sipcore._uri cimport Uri, octets_of, uri_view
 
 from sipcore import constants
 from sipcore._serialize import diff
@@ -120,7 +120,7 @@ cdef class Message(Head):
         if self.index.status_code:
             return span_text(self.octets, span)
         start_line = self.octets.split(b"\r\n", 1)[0].decode("utf-8", "surrogateescape")
-        return start_line.rpartition(" ")[2]
+        return start_line.rstrip(" ").rpartition(" ")[2]
 
     @property
     def via(self) -> list:
@@ -230,7 +230,38 @@ cdef class Message(Head):
 
     def edit(self):
         """An Editor that starts from this message."""
-        return Editor(self)
+        cdef Editor editor = Editor.__new__(Editor)
+        editor.begin(self, self.octets, &self.index, self.lines)
+        return editor
+
+    def with_via(self, via: str) -> bytes:
+        """The octets with a Via line on top, for the next hop (RFC 3261 section 16.6 item 8)."""
+        cdef bytes value = octets_of(via, "Via"), octets
+        cdef size_t size = PyBytes_GET_SIZE(self.octets), via_size = PyBytes_GET_SIZE(value), at
+        cdef char *out
+        if self.index.body_at == 0:
+            raise UsageError("a message without an end of its headers cannot be forwarded")
+        at = self.lines[0].name_at if self.index.line_count else self.index.body_at - 2
+        octets = PyBytes_FromStringAndSize(NULL, size + via_size + 7)
+        out = PyBytes_AS_STRING(octets)
+        memcpy(out, PyBytes_AS_STRING(self.octets), at)
+        memcpy(out + at, "Via: ", 5)
+        memcpy(out + at + 5, PyBytes_AS_STRING(value), via_size)
+        memcpy(out + at + 5 + via_size, "\r\n", 2)
+        memcpy(out + at + 7 + via_size, PyBytes_AS_STRING(self.octets) + at, size - at)
+        return octets
+
+    def without_via(self) -> bytes:
+        """The octets without the top Via value, for the hop before (RFC 3261 section 16.7 item 3)."""
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        cdef size_t begin = 0, end = 0, size = PyBytes_GET_SIZE(self.octets)
+        cdef bytes shorter
+        if not sip_top_via_span(octets, &self.index, self.lines, &begin, &end):
+            raise UsageError("a message without Via is not sent back")
+        shorter = PyBytes_FromStringAndSize(NULL, size - (end - begin))
+        memcpy(PyBytes_AS_STRING(shorter), octets, begin)
+        memcpy(PyBytes_AS_STRING(shorter) + begin, octets + end, size - end)
+        return shorter
 
     def diff(self, other: Message) -> list:
         """What is different in `other`: Change values in the order of the lines, [] for equal messages."""
@@ -375,8 +406,10 @@ cdef bytes octets_copied(object data):
 
 def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
           uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
-          uint32_t max_parameters=128) -> Request | Response:
+          uint32_t max_parameters=128, uint32_t lenience=SIP_LENIENT_USUAL) -> Request | Response:
     """The message in one datagram, or one framed message of a stream (RFC 3261 section 7).
+
+    The limits and the lenience are those of sipcore.Limits.
 
     Top Via, From, To, Call-ID, CSeq and Content-Length are checked here; other typed attributes are when read.  Octets
     after the body that Content-Length announces are noise and not part of the message (RFC 4475 section 3.1.1.8).
@@ -385,11 +418,12 @@ def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uin
     cdef sip_limits limits
     limits.message_size = max_size
     limits.head_size = min(max_head_size, <uint32_t>SIP_HEAD_MAX)
-    limits.line_count = max_headers
+    limits.line_count = min(max_headers, <uint32_t>0xffff)
     limits.line_size = max_header_size
     limits.name_size = min(max_name_size, <uint32_t>255)
     limits.parameter_count = max_parameters
     limits.flags = 0
+    limits.lenience = lenience
     return message_from_bytes(data if type(data) is bytes else octets_copied(data), &limits)
 
 

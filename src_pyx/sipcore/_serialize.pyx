@@ -7,12 +7,13 @@ parses what was written here before it is handed out.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from sipcore.scan cimport *
-from sipcore._text cimport text_of
-from sipcore._uri cimport octets_of, unfold
+from sipcore._text cimport same_name
+from sipcore._uri cimport octets_of
 
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -28,12 +29,16 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 
+cdef enum:
+    WRITER_ROOM = 4096
+
+
 # ---- writer
 
-cdef inline void start(Writer *writer) noexcept:
-    writer.octets = writer.own
+cdef inline void start(Writer *writer, char *own, size_t room) noexcept:
+    writer.octets = writer.own = own
     writer.size = 0
-    writer.room = sizeof(writer.own)
+    writer.room = room
 
 
 cdef inline void discard(Writer *writer) noexcept:
@@ -127,7 +132,8 @@ cdef inline bytes written(Writer *writer):
 
 cdef bytes format_request(object method, object request_uri, object headers, bytes body):
     cdef Writer writer
-    start(&writer)
+    cdef char own[WRITER_ROOM]
+    start(&writer, own, sizeof(own))
     try:
         put_text(&writer, method, "method")
         if not sip_is_token(writer.octets, writer.size):
@@ -179,12 +185,13 @@ cdef bytes answered(const char *octets, const sip_index *index, const sip_line *
 cdef bytes write_response(const char *octets, const sip_index *index, const sip_line *lines, int status_code,
                           object reason_phrase, object headers, bytes body, object to_tag, const sip_source *source):
     cdef Writer writer
+    cdef char own[WRITER_ROOM]
     cdef sip_answer answer
     cdef size_t phrase_size
     if not 100 <= status_code <= 699:
         raise UsageError(f"no status code: {status_code}")
     memset(&answer, 0, sizeof(answer))
-    start(&writer)
+    start(&writer, own, sizeof(own))
     try:
         if reason_phrase is None and sip_reason_phrase(status_code).size == 0:
             reason_phrase = constants.reason_phrase(status_code)
@@ -213,26 +220,27 @@ cdef bytes write_response(const char *octets, const sip_index *index, const sip_
 
 # ---- editing
 
-@cython.final
-cdef class Line:
-    """A header line that the application wrote: without line end."""
-    cdef int id
-    cdef str name
-    cdef bytes octets
+cdef enum:
+    PLACE_NOWHERE                # taken out again
+    PLACE_TOP
+    PLACE_INSTEAD                # where a line of the message was
+    PLACE_END
+
+cdef enum:
+    FATE_KEPT
+    FATE_GONE
+    FATE_REPLACED                # by new line number fate - FATE_REPLACED
 
 
-cdef Line new_line(str name, object value):
-    cdef Line line = Line.__new__(Line)
-    cdef bytes name_octets = octets_of(name, "header name")
-    cdef size_t size = PyBytes_GET_SIZE(name_octets)
-    if not sip_is_token(PyBytes_AS_STRING(name_octets), size):
-        raise UsageError(f"no header name: {name!r}")
-    line.id = sip_header_id(PyBytes_AS_STRING(name_octets), size)
-    line.name = name.lower()
-    line.octets = name_octets + b": " + octets_of(value, "header value")
-    return line
+cdef inline size_t copied(char *out, size_t at, const char *octets, size_t size) noexcept:
+    """Behind what was written; without `out` only counted."""
+    if out is not NULL:
+        memcpy(out + at, octets, size)
+    return at + size
 
 
+@cython.no_gc
+@cython.freelist(16)
 cdef class Draft:
     """A changed copy of a message in the making; every change returns the draft.
 
@@ -241,96 +249,220 @@ cdef class Draft:
 
     def __cinit__(self, *_):
         self.octets = b""
-        self.lines = []
+        self.lines = self.own_lines
+        self.room = DRAFT_LINES
+        self.fates = self.own_fates
+        start(&self.text, self.own_text, sizeof(self.own_text))
+
+    def __dealloc__(self):
+        discard(&self.text)
+        if self.lines is not self.own_lines:
+            PyMem_Free(self.lines)
+        if self.fates is not self.own_fates:
+            PyMem_Free(self.fates)
 
     cdef int begin(self, object owner, bytes octets, const sip_index *index, const sip_line *old_lines) except -1:
+        if self.index is not NULL:
+            raise UsageError("a draft is begun once")
+        if index.body_at == 0:
+            raise UsageError("a message without an end of its headers cannot be edited")
+        if index.line_count > SIP_LINES_INLINE:
+            self.fates = <uint16_t *>PyMem_Calloc(index.line_count, sizeof(uint16_t))
+            if self.fates is NULL:
+                self.fates = self.own_fates
+                raise MemoryError
         self.owner = owner
         self.octets = octets
         self.index = index
         self.old_lines = old_lines
-        self.lines = list(range(index.line_count))
+        self.old_count = index.line_count
         return 0
 
-    cdef list find(self, str name):
-        """Places in `lines` that hold this header, in order."""
-        cdef bytes octets = name.lower().encode("utf-8", "surrogateescape")
-        cdef int id = sip_header_id(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
-        return [at for at, entry in enumerate(self.lines) if self.is_named(entry, id, name.lower())]
+    # ---- slots: the new lines on top, last one first, those of the message, the new lines at the end
 
-    cdef bint is_named(self, object entry, int id, str lower_name):
-        cdef const sip_line *line
-        cdef Line own
-        if isinstance(entry, Line):
-            own = <Line>entry
-            return own.id == id and (id != SIP_OTHER or own.name == lower_name)
-        line = &self.old_lines[<int>entry]
-        if <int>(line.id & SIP_ID_MASK) != id:
-            return False
-        return id != SIP_OTHER or text_of(
-            PyBytes_AS_STRING(self.octets) + line.name_at, line.name_size).lower() == lower_name
+    cdef drafted_line *new_line_of(self, size_t slot) noexcept:
+        """The new line in a slot; NULL for a line of the message, and for nothing."""
+        cdef drafted_line *line
+        if slot < self.count:
+            line = &self.lines[self.count - 1 - slot]
+            return line if line.place == PLACE_TOP else NULL
+        slot -= self.count
+        if slot < self.old_count:
+            return &self.lines[self.fates[slot] - FATE_REPLACED] if self.fates[slot] >= FATE_REPLACED else NULL
+        line = &self.lines[slot - self.old_count]
+        return line if line.place == PLACE_END else NULL
+
+    cdef const sip_line *old_line_of(self, size_t slot) noexcept:
+        """The line of the message in a slot, when it is there as it came."""
+        if slot < self.count or slot >= self.count + self.old_count or self.fates[slot - self.count] != FATE_KEPT:
+            return NULL
+        return &self.old_lines[slot - self.count]
+
+    cdef Py_ssize_t next_slot(self, size_t start, const header_name *name) noexcept:
+        """The first slot from `start` on that holds this header; -1 for none."""
+        cdef size_t slot
+        cdef const drafted_line *line
+        cdef const sip_line *old
+        for slot in range(start, 2 * self.count + self.old_count):
+            line = self.new_line_of(slot)
+            if line is not NULL:
+                if line.id == name.id and (name.id != SIP_OTHER or same_name(
+                        self.text.octets + line.at, line.name_size, name.text, name.size)):
+                    return slot
+                continue
+            old = self.old_line_of(slot)
+            if old is not NULL and <int>(old.id & SIP_ID_MASK) == name.id and (name.id != SIP_OTHER or same_name(
+                    PyBytes_AS_STRING(self.octets) + old.name_at, old.name_size, name.text, name.size)):
+                return slot
+        return -1
+
+    cdef int drop(self, size_t slot) except -1:
+        cdef drafted_line *line = self.new_line_of(slot)
+        if self.count <= slot < self.count + self.old_count:
+            self.fates[slot - self.count] = FATE_GONE
+        if line is not NULL:
+            line.place = PLACE_NOWHERE
+        return 0
+
+    cdef int put_in_slot(self, size_t slot, drafted_line line) except -1:
+        cdef drafted_line *old = self.new_line_of(slot)
+        if old is not NULL:
+            line.place = old.place
+            old[0] = line
+            return 0
+        line.place = PLACE_INSTEAD
+        self.append(line)
+        self.fates[slot - self.count + 1] = <uint16_t>(FATE_REPLACED + self.count - 1)
+        return 0
+
+    cdef int append(self, drafted_line line) except -1:
+        """A new line after all others that were made.  It moves slots."""
+        cdef drafted_line *lines
+        if self.count == 0xFFFF - FATE_REPLACED:
+            raise UsageError("too many changes for one draft")
+        if self.count == self.room:
+            lines = <drafted_line *>PyMem_Malloc(2 * self.room * sizeof(drafted_line))
+            if lines is NULL:
+                raise MemoryError
+            memcpy(lines, self.lines, self.count * sizeof(drafted_line))
+            if self.lines is not self.own_lines:
+                PyMem_Free(self.lines)
+            self.lines = lines
+            self.room *= 2
+        self.lines[self.count] = line
+        self.count += 1
+        return 0
+
+    # ---- changes
+
+    cdef int write_line(self, str name, object value, int place, drafted_line *line) except -1:
+        cdef size_t at = self.text.size, size
+        put_text(&self.text, name, "header name")
+        size = self.text.size - at
+        if not sip_is_token(self.text.octets + at, size):
+            raise UsageError(f"no header name: {name!r}")
+        put(&self.text, ": ", 2)
+        put_text(&self.text, value, "header value")
+        put(&self.text, "\r\n", 2)
+        line.at = <uint32_t>at
+        line.size = <uint32_t>(self.text.size - at)
+        line.name_size = <uint32_t>size
+        line.id = <uint8_t>sip_header_id(self.text.octets + at, size)
+        line.place = <uint8_t>place
+        return 0
 
     def add(self, name: str, value: str) -> Draft:
         """A line after all others."""
-        self.lines.append(new_line(name, value))
+        cdef drafted_line line
+        self.write_line(name, value, PLACE_END, &line)
+        self.append(line)
         return self
 
     def insert(self, name: str, value: str) -> Draft:
         """A line before all others."""
-        self.lines.insert(0, new_line(name, value))
+        cdef drafted_line line
+        self.write_line(name, value, PLACE_TOP, &line)
+        self.append(line)
         return self
 
     def replace(self, name: str, value: str) -> Draft:
         """One line in place of all of this header: where the first one was, else at the end."""
-        cdef list places = self.find(name)
-        line = new_line(name, value)
-        if not places:
-            self.lines.append(line)
+        cdef drafted_line line
+        cdef header_name wanted
+        cdef Py_ssize_t first, slot
+        self.write_line(name, value, PLACE_END, &line)
+        wanted.text, wanted.size, wanted.id = self.text.octets + line.at, line.name_size, line.id
+        first = slot = self.next_slot(0, &wanted)
+        if first < 0:
+            self.append(line)
             return self
-        self.lines[places[0]] = line
-        self.drop(places[1:])
+        while True:
+            slot = self.next_slot(slot + 1, &wanted)
+            if slot < 0:
+                break
+            self.drop(slot)
+        self.put_in_slot(first, line)
         return self
 
     def remove(self, name: str) -> Draft:
         """Every line of this header, in every spelling."""
-        self.drop(self.find(name))
+        cdef bytes encoded = name.encode("utf-8", "surrogateescape")
+        cdef header_name wanted = name_of(encoded)
+        cdef Py_ssize_t slot = self.next_slot(0, &wanted)
+        while slot >= 0:
+            self.drop(slot)
+            slot = self.next_slot(slot + 1, &wanted)
         return self
 
     def remove_first(self, name: str) -> Draft:
         """The first value: its line, or what stands before the first comma of a list."""
-        cdef list places = self.find(name)
-        if not places:
-            return self
-        rest = self.rest_of_list(self.lines[places[0]], sip_header_has_list(header_number(name)))
-        if rest is None:
-            self.drop(places[:1])
-        else:
-            self.lines[places[0]] = new_line(name, rest)
+        cdef bytes encoded = name.encode("utf-8", "surrogateescape")
+        cdef header_name wanted = name_of(encoded)
+        cdef Py_ssize_t slot = self.next_slot(0, &wanted)
+        if slot >= 0 and not (sip_header_has_list(wanted.id) and self.shorten(slot)):
+            self.drop(slot)
         return self
 
-    cdef int drop(self, list places) except -1:
-        unwanted = set(places)
-        self.lines = [entry for at, entry in enumerate(self.lines) if at not in unwanted]
-        return 0
-
-    cdef object rest_of_list(self, object entry, bint is_list):
-        """What follows the first value of a line; None for nothing."""
-        cdef bytes value = self.value_of(entry).encode("utf-8", "surrogateescape")
-        cdef size_t end = PyBytes_GET_SIZE(value), stop
-        stop = sip_list_value_end(PyBytes_AS_STRING(value), 0, end) if is_list else end
-        return text_of(PyBytes_AS_STRING(value) + stop + 1, end - stop - 1).strip(" \t") if stop < end else None
-
-    cdef str value_of(self, object entry):
-        if isinstance(entry, Line):
-            return (<Line>entry).octets.decode("utf-8", "surrogateescape").partition(": ")[2]
-        cdef const sip_line *line = &self.old_lines[<int>entry]
-        return unfold(PyBytes_AS_STRING(self.octets) + line.value_at, line.value_size)
+    cdef bint shorten(self, size_t slot) except -1:
+        """Take the first value from a line; False for the only one."""
+        cdef const drafted_line *line = self.new_line_of(slot)
+        cdef const sip_line *old = self.old_line_of(slot)
+        cdef bytes copy
+        cdef const char *octets
+        cdef size_t at, end, name_size
+        cdef drafted_line shorter
+        if line is not NULL:
+            copy = self.text.octets[line.at:line.at + line.size - 2]
+            octets, name_size, at, end = copy, line.name_size, line.name_size + 2, line.size - 2
+        else:
+            octets = PyBytes_AS_STRING(self.octets) + old.name_at
+            name_size, at, end = old.name_size, old.value_at - old.name_at, old.value_at - old.name_at + old.value_size
+        at = sip_list_value_end(octets, at, end) + 1
+        while at < end and octets[at] in b" \t\r\n":
+            at += 1
+        if at >= end:
+            return False
+        shorter.at = <uint32_t>self.text.size
+        shorter.size = <uint32_t>(name_size + end - at + 4)
+        shorter.name_size = <uint32_t>name_size
+        shorter.id = <uint8_t>sip_header_id(octets, name_size)
+        put(&self.text, octets, name_size)
+        put(&self.text, ": ", 2)
+        put(&self.text, octets + at, end - at)
+        put(&self.text, "\r\n", 2)
+        self.put_in_slot(slot, shorter)
+        return True
 
     def set_request_uri(self, uri: object) -> Draft:
         """UsageError on a response."""
         if self.index is NULL or self.index.status_code:
             raise UsageError("a response has no Request-URI")
-        cdef bytes method = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets), self.index.method_token.size)
-        self.start_line = method + b" " + octets_of(str(uri), "Request-URI") + b" SIP/2.0"
+        cdef size_t at = self.text.size
+        put(&self.text, PyBytes_AS_STRING(self.octets), self.index.method_token.size)
+        put(&self.text, " ", 1)
+        put_text(&self.text, str(uri), "Request-URI")
+        put(&self.text, " SIP/2.0\r\n", 10)
+        self.start_at, self.start_size = at, self.text.size - at
         return self
 
     def set_status(self, status_code: int, reason_phrase: str | None = None) -> Draft:
@@ -339,8 +471,14 @@ cdef class Draft:
             raise UsageError("a request has no status code")
         if not 100 <= status_code <= 699:
             raise UsageError(f"no status code: {status_code}")
-        phrase = constants.reason_phrase(status_code) if reason_phrase is None else reason_phrase
-        self.start_line = f"SIP/2.0 {status_code} ".encode() + octets_of(phrase, "reason phrase")
+        cdef size_t at = self.text.size
+        put(&self.text, "SIP/2.0 ", 8)
+        put_number(&self.text, <size_t>status_code)
+        put(&self.text, " ", 1)
+        put_text(&self.text, constants.reason_phrase(status_code) if reason_phrase is None else reason_phrase,
+                 "reason phrase")
+        put(&self.text, "\r\n", 2)
+        self.start_at, self.start_size = at, self.text.size - at
         return self
 
     def set_body(self, body: bytes, content_type: str | None = None) -> Draft:
@@ -353,48 +491,63 @@ cdef class Draft:
             self.remove("Content-Type")
         return self
 
+    # ---- the whole
+
     def __bytes__(self) -> bytes:
         """The octets as they are now, not checked."""
         if self.index is NULL:
             raise UsageError("a draft of no message")
-        cdef list pieces = [self.first_line()]
-        cdef size_t first, last
-        cdef Py_ssize_t at = 0
-        while at < len(self.lines):
-            if isinstance(self.lines[at], Line):
-                pieces.append((<Line>self.lines[at]).octets)
-                pieces.append(b"\r\n")
+        cdef bytes octets = PyBytes_FromStringAndSize(NULL, self.splice(NULL))
+        self.splice(PyBytes_AS_STRING(octets))
+        return octets
+
+    cdef size_t splice(self, char *out) noexcept:
+        """Write the octets to `out`, which has room for them, or only count them."""
+        cdef const char *octets = PyBytes_AS_STRING(self.octets)
+        cdef size_t size, number, head_end = self.index.body_at - 2
+        cdef size_t lines_at = self.old_lines[0].name_at if self.old_count else head_end
+        if self.start_size:
+            size = copied(out, 0, self.text.octets + self.start_at, self.start_size)
+        else:
+            size = copied(out, 0, octets, lines_at)
+        for number in range(self.count, 0, -1):
+            size = self.splice_line(out, size, number - 1, PLACE_TOP)
+        size = self.splice_old_lines(out, size)
+        for number in range(self.count):
+            size = self.splice_line(out, size, number, PLACE_END)
+        if self.new_body is None:
+            return copied(out, size, octets + head_end, PyBytes_GET_SIZE(self.octets) - head_end)
+        size = copied(out, size, "\r\n", 2)
+        return copied(out, size, PyBytes_AS_STRING(self.new_body), PyBytes_GET_SIZE(self.new_body))
+
+    cdef size_t splice_line(self, char *out, size_t size, size_t number, int place) noexcept:
+        if self.lines[number].place != place:
+            return size
+        return copied(out, size, self.text.octets + self.lines[number].at, self.lines[number].size)
+
+    cdef size_t splice_old_lines(self, char *out, size_t size) noexcept:
+        """Lines of the message, a run of those that are kept at once."""
+        cdef size_t at = 0, first, begin, end
+        while at < self.old_count:
+            if self.fates[at] != FATE_KEPT:
+                if self.fates[at] >= FATE_REPLACED:
+                    size = self.splice_line(out, size, self.fates[at] - FATE_REPLACED, PLACE_INSTEAD)
                 at += 1
                 continue
-            first = last = self.lines[at]
-            at += 1
-            while at < len(self.lines) and not isinstance(self.lines[at], Line) and self.lines[at] == last + 1:
-                last += 1
+            first = at
+            while at < self.old_count and self.fates[at] == FATE_KEPT:
                 at += 1
-            pieces.append(self.copied(first, last))
-        pieces.append(b"\r\n")
-        pieces.append(self.octets[self.index.body_at:] if self.new_body is None else self.new_body)
-        return b"".join(pieces)
-
-    cdef bytes first_line(self):
-        if self.start_line is not None:
-            return self.start_line + b"\r\n"
-        cdef Py_ssize_t end = self.octets.find(b"\r\n") + 2
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets), end)
-
-    cdef bytes copied(self, size_t first, size_t last):
-        """Lines first to last of the message with their line ends, as they came."""
-        cdef size_t begin = self.old_lines[first].name_at, end
-        if last + 1 < self.index.line_count:
-            end = self.old_lines[last + 1].name_at
-        else:
-            end = self.index.body_at - 2
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.octets) + begin, end - begin)
+            begin = self.old_lines[first].name_at
+            end = self.old_lines[at].name_at if at < self.old_count else self.index.body_at - 2
+            size = copied(out, size, PyBytes_AS_STRING(self.octets) + begin, end - begin)
+        return size
 
 
-cdef int header_number(str name):
-    cdef bytes octets = name.encode("utf-8", "surrogateescape")
-    return sip_header_id(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+cdef header_name name_of(bytes name):
+    cdef header_name wanted
+    wanted.text, wanted.size = PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
+    wanted.id = sip_header_id(wanted.text, wanted.size)
+    return wanted
 
 
 # ---- differences

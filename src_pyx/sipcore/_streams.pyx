@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc
 
 from sipcore._connections cimport Local
 from sipcore._core cimport *
-from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, Frame, StreamFramer
+from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, Frame, StreamFramer, new_framer
 from sipcore._outbox cimport StreamEnd
 from sipcore.scan cimport *
 
@@ -51,7 +51,7 @@ cdef class Streams:
         if end.framer is None:
             end.framer, self.spare = self.spare, None
         if end.framer is None:
-            end.framer = StreamFramer()
+            end.framer = new_framer(&self.core.limits)
         return end.framer
 
     cdef int read(self, StreamEnd end) except -1:

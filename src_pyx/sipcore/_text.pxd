@@ -31,3 +31,19 @@ cdef inline str span_text_or_none(bytes octets, sip_span span):
 cdef inline bint has_line_end(const char *octets, size_t size) noexcept:
     return memchr(octets, c'\n', size) is not NULL
 
+
+cdef inline bint same_name(const char *mine, size_t my_size, const char *other, size_t other_size) noexcept:
+    """Whether two header names are equal in any case; both are tokens, or `other` is nothing found in a message."""
+    cdef size_t i
+    cdef char a, b
+    if my_size != other_size:
+        return False
+    for i in range(my_size):
+        a, b = mine[i], other[i]
+        if c"A" <= a <= c"Z":
+            a |= 0x20
+        if c"A" <= b <= c"Z":
+            b |= 0x20
+        if a != b:
+            return False
+    return True

@@ -62,6 +62,9 @@ cdef extern from "scan.h" nogil:
         SIP_FAULT_MESSAGE_SIZE
         SIP_FAULT_COUNT
 
+    enum:                        # enum sip_lenience
+        SIP_LENIENT_USUAL
+
     enum:                        # flags
         SIP_STREAM
         SIP_HAS_CONTENT_LENGTH
@@ -95,6 +98,7 @@ cdef extern from "scan.h" nogil:
         uint32_t name_size
         uint32_t parameter_count
         uint32_t flags
+        uint32_t lenience
 
     const sip_limits sip_default_limits
 
@@ -225,3 +229,4 @@ cdef extern from "scan.h" nogil:
     size_t sip_response_room(const sip_index *index, const sip_answer *answer)
     size_t sip_write_response(const char *octets, const sip_index *index, const sip_line *lines,
                               const sip_answer *answer, char *out, size_t room)
+    int sip_top_via_span(const char *octets, const sip_index *index, const sip_line *lines, size_t *begin, size_t *end)

@@ -1,16 +1,20 @@
 /* fuzz_scan.c - libFuzzer target for c/scan.c.
  *
  * Input is copied into an allocation of exactly its size, so that a sanitizer
- * sees the first octet read too far.  What the index says must lie inside the
- * octets, and must not depend on the room for lines nor on datagram or stream.
+ * sees the first octet read too far, and once more to the end of a page behind
+ * which nothing is readable.  What the index says must lie inside the octets, and
+ * must not depend on the room for lines, on datagram or stream, nor on the
+ * instruction set; what is read strictly is read usually, and that leniently.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "scan.h"
 
 #define ROOM 4096
+#define GUARDED (1u << 20)
 #define MUST(condition) do { if (!(condition)) abort(); } while (0)
 
 static void check_span(sip_span span, size_t size)
@@ -74,6 +78,51 @@ static void check_values(const char *octets, const sip_line *lines, const sip_in
     }
 }
 
+/* The end of a page whose successor is unreadable. */
+static char *guard(void)
+{
+    static char *pages;
+
+    if (!pages) {
+        pages = mmap(NULL, 2 * GUARDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        MUST(pages != MAP_FAILED && !mprotect(pages + GUARDED, GUARDED, PROT_NONE));
+    }
+    return pages + GUARDED;
+}
+
+/* Whether each instruction set gives this index. */
+static void check_sets(const char *octets, size_t size, const sip_limits *limits, int result, const sip_index *index,
+                       const sip_line *lines)
+{
+    static sip_line found_lines[ROOM];
+    sip_index found;
+    size_t number;
+
+    for (number = 1; number < 8; number++) {
+        if (!sip_instruction_set(number))
+            continue;
+        MUST(!sip_use_instruction_set(sip_instruction_set(number)));
+        MUST(sip_scan(octets, size, limits, found_lines, ROOM, &found) == result);
+        MUST(!memcmp(&found, index, sizeof found));
+        MUST(!memcmp(found_lines, lines, index->line_count * sizeof *lines));
+    }
+    sip_use_instruction_set(sip_instruction_set(0));
+}
+
+static void check_lenience(const char *octets, size_t size, int usual)
+{
+    static sip_line lines[ROOM];
+    sip_limits limits = sip_default_limits;
+    sip_index index;
+
+    limits.lenience = 0;
+    if (sip_scan(octets, size, &limits, lines, ROOM, &index) == SIP_OK)
+        MUST(usual == SIP_OK);
+    limits.lenience = ~0u;
+    if (usual == SIP_OK)
+        MUST(sip_scan(octets, size, &limits, lines, ROOM, &index) == SIP_OK);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static sip_line lines[ROOM], few[SIP_LINES_INLINE];
@@ -88,6 +137,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST((datagram == SIP_OK) == (index.fault == 0));
     check_index(size, lines, &index);
     check_values(octets, lines, &index);
+    check_lenience(octets, size, datagram);
+    if (size <= GUARDED)
+        check_sets(memcpy(guard() - size, octets, size), size, &limits, datagram, &index, lines);
     if (datagram == SIP_OK)
         MUST(index.size <= size && index.body_at + index.body_size == index.size);
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh SECONDS [TARGET ...]: fuzz each target for that long; exit 1 if one finds something.
+# run.sh SECONDS [TARGET ...]: fuzz each target for that long, FUZZ_JOBS (2) at a time; exit 1 if one finds something.
 #
 # Everything is made under build/fuzz: a virtual environment with the fuzzer, and a
 # copy of the sources compiled by clang with AddressSanitizer and coverage.  What a
@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(scan parse differential framer uri headers sdp body)
+[ ${#targets[@]} -gt 0 ] || targets=(scan parse edit differential framer uri headers sdp body)
 rooms="_uri _fields _head _message _serialize _framing"
 
 missing() {                     # missing WHAT: a gap is a failure in CI, and said loudly elsewhere
@@ -73,23 +73,22 @@ run() {                         # run TARGET OPTION...
 
 seeds() {                       # seeds TARGET: the folders of examples beside its own corpus
     case $1 in
-    scan | parse | differential) echo "$root/tests/corpus $root/tests/torture/rfc4475 $root/tests/torture/rfc5118" ;;
+    scan | parse | differential | framer) echo "$root/tests/corpus $root/tests/torture/rfc4475 $root/tests/torture/rfc5118" ;;
     esac
 }
 
 fuzz() {                        # fuzz TARGET
     local target=$1 log=$work/$1.log
     mkdir -p "$work/corpus/$target" "$work/findings" "$here/corpus/$target"
-    echo "fuzz: $target for $seconds s"
     # shellcheck disable=SC2046  # one folder a word
     if ! run "$target" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="$work/findings/$target-" "$work/corpus/$target" "$here/corpus/$target" $(seeds "$target") \
         >"$log" 2>&1; then
-        tail -60 "$log"
+        echo "fuzz: $target found something: $(tail -60 "$log")"
         return 1
     fi
-    grep -E 'stat::number_of_executed_units|stat::peak_rss_mb' "$log" | tr '\n' ' '
-    grep -Eo 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | tail -1
+    echo "fuzz: $target for $seconds s, $(grep -Eo 'number_of_executed_units: [0-9]+' "$log" | grep -Eo '[0-9]+') runs," \
+        "$(grep -Eo 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | tail -1)"
 }
 
 mkdir -p "$work"
@@ -107,8 +106,17 @@ if [ "$seconds" = merge ]; then
     done
     exit 0
 fi
-found=()
+running=0 failed=0
 for target in "${targets[@]}"; do
-    fuzz "$target" || found+=("$target")
+    if [ "$running" -ge "${FUZZ_JOBS:-2}" ]; then
+        wait -n || failed=1
+        running=$((running - 1))
+    fi
+    fuzz "$target" &
+    running=$((running + 1))
 done
-[ ${#found[@]} = 0 ] || { echo "fuzz: found something: ${found[*]} (see $work/findings)" >&2; exit 1; }
+while [ "$running" -gt 0 ]; do
+    wait -n || failed=1
+    running=$((running - 1))
+done
+[ "$failed" = 0 ] || { echo "fuzz: something was found (see $work/findings)" >&2; exit 1; }

@@ -19,6 +19,7 @@ from sipcore._uri import Uri
 from sipcore.body import format_multipart, parse_multipart, walk_parts
 from sipcore.errors import ParseError, UsageError
 from sipcore.headers import HEADER_TYPES, MediaType, Parameters, format_header, header_type, parse_header
+from sipcore.limits import Lenience
 from sipcore.sdp import Codec, Connection, Origin, parse_sdp
 
 ATTRIBUTES = (
@@ -65,14 +66,24 @@ def parse(data: bytes) -> None:
     except ParseError as error:
         assert 0 <= error.at <= len(data)
         assert 400 <= error.status_hint < 600
+        assert accepted(data, Lenience.STRICT) is None
         return
     octets = bytes(message)
     assert data.startswith(octets)
     assert sipcore.parse(octets) == message
+    assert accepted(data, Lenience.EVERYTHING) == message
+    assert accepted(data, Lenience.STRICT) in (None, message)
     assert bytes(message.edit().build()) == octets
     assert message.diff(message) == []
     read_everything(message)
     remove_everything(message)
+
+
+def accepted(data: bytes, lenience: Lenience) -> Message | None:
+    try:
+        return sipcore.parse(data, lenience=lenience)
+    except ParseError:
+        return None
 
 
 def read_everything(message: Message) -> None:
@@ -104,6 +115,93 @@ def remove_everything(message: Message) -> None:
         assert name not in changed or name.lower() in ("content-length", "l", "x-added")
         assert changed["X-Added"]
         assert sipcore.parse(bytes(changed)) == changed
+
+
+EDITED = [
+    sipcore.parse(b"\r\n".join([b"OPTIONS sip:a@b.c SIP/2.0", *lines, b"", b"body"]))
+    for lines in (
+        [],
+        [
+            b"v: SIP/2.0/UDP a.b,",
+            b" SIP/2.0/TCP c.d",
+            b"Route: <sip:a,b>,<sip:c>",
+            b"X-A : 1",
+            b"Subject: one",
+            b"To: sip:a@b",
+        ],
+        [b"X-A: 1,2", b"VIA: SIP/2.0/UDP a.b", b"x-a: 3", b"route:", b"m: *", b"X-B: last"],
+        [b"X-%d: %d" % (number, number) for number in range(60)] + [b"Via: SIP/2.0/UDP a.b", b"s: x"],
+    )
+]
+NAMES = ("Via", "v", "Route", "route", "X-A", "x-a", "Subject", "s", "Contact", "X-7", "To")
+VALUES = ("1", "a, b", '"x,y" <sip:c>, <sip:d,e>', "", "é" * 300, ",", "x,")
+LISTS = {"via", "route", "contact"}
+LONG = {"v": "via", "s": "subject", "m": "contact"}
+
+
+def edit(data: bytes) -> None:
+    """An Editor does what a list of lines does, whatever is done to it and in whatever order."""
+    message = EDITED[data[0] % len(EDITED)] if data else EDITED[0]
+    editor, lines = message.edit(), list(message.headers)
+    for step, what in zip(data[1::2], data[2::2], strict=False):
+        name, value = NAMES[what % len(NAMES)], VALUES[what // len(NAMES) % len(VALUES)]
+        places = [at for at, line in enumerate(lines) if long_name(line[0]) == long_name(name)]
+        match step % 5:
+            case 0:
+                editor.add(name, value)
+                lines.append((name, value))
+            case 1:
+                editor.insert(name, value)
+                lines.insert(0, (name, value))
+            case 2:
+                editor.replace(name, value)
+                lines = replaced(lines, places, (name, value))
+            case 3:
+                editor.remove(name)
+                lines = [line for at, line in enumerate(lines) if at not in places]
+            case 4:
+                editor.remove_first(name)
+                lines = without_first(lines, places)
+    edited = salvage(bytes(editor))
+    assert edited is not None
+    assert edited.headers == [(name, value.strip(" ")) for name, value in lines]
+    assert edited.body == message.body
+    assert bytes(edited).split(b"\r\n")[0] == bytes(message).split(b"\r\n")[0]
+
+
+def long_name(name: str) -> str:
+    return LONG.get(name.lower(), name.lower())
+
+
+def replaced(lines: list[tuple[str, str]], places: list[int], line: tuple[str, str]) -> list[tuple[str, str]]:
+    if not places:
+        return [*lines, line]
+    kept = [old for at, old in enumerate(lines) if at not in places[1:]]
+    kept[places[0]] = line
+    return kept
+
+
+def without_first(lines: list[tuple[str, str]], places: list[int]) -> list[tuple[str, str]]:
+    """A list loses what is before its first comma, the last value its line."""
+    if not places:
+        return lines
+    name, value = lines[places[0]]
+    end = list_value_end(value) if long_name(name) in LISTS else len(value)
+    rest = value[end + 1 :].strip(" ")
+    return [*lines[: places[0]], *([(name, rest)] if rest else []), *lines[places[0] + 1 :]]
+
+
+def list_value_end(value: str) -> int:
+    """Where the first comma outside of quotes and angle brackets is."""
+    quoted = bracketed = False
+    for at, character in enumerate(value):
+        if character == '"' and not bracketed:
+            quoted = not quoted
+        elif character in "<>" and not quoted:
+            bracketed = character == "<"
+        elif character == "," and not quoted and not bracketed:
+            return at
+    return len(value)
 
 
 def differential(data: bytes) -> None:
@@ -247,5 +345,5 @@ def body(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (parse, differential, framer, uri, headers, sdp, body)
+    target.__name__: target for target in (parse, edit, differential, framer, uri, headers, sdp, body)
 }

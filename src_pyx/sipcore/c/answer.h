@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "chars.h"
 #include "scan.h"
 
 #define CONTENT_LENGTH_ROOM 32u
@@ -156,6 +157,32 @@ size_t sip_write_response(const char *octets, const sip_index *index, const sip_
     if (answer->body_size)
         out = put(out, answer->body, answer->body_size);
     return (size_t)(out - start);
+}
+
+/* Where the line behind number `at` begins, or the empty line. */
+static size_t next_line_at(const sip_index *index, const sip_line *lines, size_t at)
+{
+    return at + 1 < index->line_count ? lines[at + 1].name_at : index->body_at - 2u;
+}
+
+int sip_top_via_span(const char *octets, const sip_index *index, const sip_line *lines, size_t *begin, size_t *end)
+{
+    size_t at = index->first[SIP_VIA], stop;
+    const sip_line *line;
+
+    if (!at || !index->body_at)
+        return 0;
+    line = lines + --at;
+    stop = (size_t)line->value_at + line->value_size;
+    *begin = line->value_at;
+    *end = sip_list_value_end(octets, line->value_at, stop) + 1;
+    while (*end < stop && is_white((unsigned char)octets[*end]))
+        ++*end;
+    if (*end < stop)
+        return 1;
+    *begin = line->name_at;
+    *end = next_line_at(index, lines, at);
+    return 1;
 }
 
 #endif

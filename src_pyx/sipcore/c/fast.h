@@ -7,6 +7,7 @@
 #include "lines.h"
 #include "routing.h"
 #include "simd.h"
+#include "strict.h"
 
 #define FAST_LINES 2048u         /* of the positions that are kept on the stack */
 

@@ -39,13 +39,14 @@ static inline const char *skip_line_end(const char *p, const char *end, const ch
     return NULL;
 }
 
-static inline void note_line(sip_index *index, int id, size_t at)
+static inline void note_line(sip_index *index, int id, size_t at, const sip_limits *limits)
 {
     index->present[id >> 6] |= 1ull << (id & 63);
     if (id && id < SIP_FIRST_COUNT) {
         if (!index->first[id])
             index->first[id] = (uint16_t)(index->line_count + 1);
-        else if (SINGLE_HEADERS >> id & 1)
+        else if (SINGLE_HEADERS >> id & 1 &&
+                 !(id == SIP_CONTENT_LENGTH && limits->lenience & SIP_LENIENT_EQUAL_LENGTHS))
             note_fault(index, SIP_FAULT_REPEATED, at);
     }
 }
@@ -76,7 +77,7 @@ static void index_line(const char *octets, const char *p, const char *stop, int 
     id = sip_header_id(p, name_size);
     value = skip_white(value + 1, stop);
     stop = trim_end(value, stop);
-    note_line(index, id, at);
+    note_line(index, id, at, limits);
     if (index->line_count < room) {
         line->name_at = (uint16_t)at;
         line->value_at = (uint16_t)(value - octets);

@@ -9,6 +9,7 @@
 #include "lines.h"
 #include "names_lookup.h"
 #include "scan.h"
+#include "strict.h"
 #include "values.h"
 
 /* ---- start line */
@@ -29,7 +30,7 @@ static int is_version(const char *p, const char *end)
     return dot > p + 4 && end - dot > 1 && *dot == '.' && skip_class(dot + 1, end, CHAR_DIGIT) == end;
 }
 
-static void check_request_uri(const char *octets, sip_index *index)
+static void check_request_uri(const char *octets, const sip_limits *limits, sip_index *index)
 {
     sip_span span = index->request_uri;
     sip_uri uri;
@@ -37,11 +38,28 @@ static void check_request_uri(const char *octets, sip_index *index)
 
     if (sip_parse_uri(octets, span.at, (size_t)span.at + span.size, &uri, &at))
         note_fault(index, SIP_FAULT_REQUEST_URI, at);
-    else if (uri.flags & SIP_URI_HAS_HEADERS)
+    else if (uri.flags & SIP_URI_HAS_HEADERS && !is_lenient(limits, SIP_LENIENT_REQUEST_URI_HEADERS))
         note_fault(index, SIP_FAULT_REQUEST_URI, uri.headers.at);
+    else
+        check_uri(octets, &uri, limits, index);
 }
 
-static void scan_request_line(const char *octets, const char *end, sip_index *index)
+/* Further spaces from p on, where they are read. */
+static const char *skip_spaces(const char *p, const char *end, const sip_limits *limits)
+{
+    while (is_lenient(limits, SIP_LENIENT_START_LINE_SPACE) && p < end && *p == ' ')
+        p++;
+    return p;
+}
+
+static sip_span request_uri_of(const char *octets, const char *from, const char *to, const sip_limits *limits)
+{
+    if (is_lenient(limits, SIP_LENIENT_REQUEST_URI_BRACKETS) && to - from > 2 && *from == '<' && to[-1] == '>')
+        return span_of(octets, from + 1, to - 1);
+    return span_of(octets, from, to);
+}
+
+static void scan_request_line(const char *octets, const char *end, const sip_limits *limits, sip_index *index)
 {
     const char *p = skip_class(octets, end, CHAR_TOKEN), *from;
 
@@ -51,20 +69,23 @@ static void scan_request_line(const char *octets, const char *end, sip_index *in
         note_fault(index, SIP_FAULT_START_LINE, (size_t)(p - octets));
         return;
     }
-    from = ++p;
+    from = skip_spaces(p + 1, end, limits);
     p = memchr(from, ' ', (size_t)(end - from));
     if (!p || p == from) {
         note_fault(index, SIP_FAULT_START_LINE, (size_t)(from - octets));
         return;
     }
-    index->request_uri = span_of(octets, from, p);
-    if (is_current_version(p + 1, end))
-        check_request_uri(octets, index);
+    index->request_uri = request_uri_of(octets, from, p, limits);
+    p = skip_spaces(p + 1, end, limits);
+    while (is_lenient(limits, SIP_LENIENT_START_LINE_SPACE) && end > p && end[-1] == ' ')
+        end--;
+    if (is_current_version(p, end))
+        check_request_uri(octets, limits, index);
     else
-        note_fault(index, is_version(p + 1, end) ? SIP_FAULT_VERSION : SIP_FAULT_START_LINE, (size_t)(p + 1 - octets));
+        note_fault(index, is_version(p, end) ? SIP_FAULT_VERSION : SIP_FAULT_START_LINE, (size_t)(p - octets));
 }
 
-static void scan_status_line(const char *octets, const char *end, sip_index *index)
+static void scan_status_line(const char *octets, const char *end, const sip_limits *limits, sip_index *index)
 {
     const char *p = memchr(octets, ' ', (size_t)(end - octets)), *from;
     int64_t code;
@@ -85,6 +106,8 @@ static void scan_status_line(const char *octets, const char *end, sip_index *ind
         note_fault(index, SIP_FAULT_STATUS_CODE, (size_t)(from - octets));
     if (p < end)
         index->request_uri = span_of(octets, p + 1, end);
+    else if (!is_lenient(limits, SIP_LENIENT_STATUS_LINE))
+        note_fault(index, SIP_FAULT_STATUS_LINE_SPACE, (size_t)(p - octets));
 }
 
 static int is_status_line(const char *p, const char *end)
@@ -92,12 +115,12 @@ static int is_status_line(const char *p, const char *end)
     return end - p >= 4 && IS_WORD(p, 4, "sip/");
 }
 
-static void scan_start_line(const char *octets, const char *end, sip_index *index)
+static void scan_start_line(const char *octets, const char *end, const sip_limits *limits, sip_index *index)
 {
     if (is_status_line(octets, end))
-        scan_status_line(octets, end, index);
+        scan_status_line(octets, end, limits, index);
     else
-        scan_request_line(octets, end, index);
+        scan_request_line(octets, end, limits, index);
 }
 
 /* ---- headers that every message is routed and matched by */
@@ -123,6 +146,8 @@ static void scan_via(const char *octets, const sip_line *line, const sip_limits 
     }
     if (bad)
         note_fault(index, bad == SIP_CROWDED ? SIP_FAULT_PARAMETER_COUNT : SIP_FAULT_VIA, at);
+    else
+        check_via(octets, &via, limits, index);
 }
 
 static void scan_address(const char *octets, const sip_line *line, const sip_limits *limits, int fault,
@@ -137,10 +162,12 @@ static void scan_address(const char *octets, const sip_line *line, const sip_lim
         note_fault(index, bad == SIP_CROWDED ? SIP_FAULT_PARAMETER_COUNT : fault, at);
     else if (address.end != end)
         note_fault(index, fault, address.end);
+    else
+        check_address(octets, &address, &uri, limits, index);
     *tag = address.tag;
 }
 
-static void scan_call_id(const char *octets, const sip_line *line, sip_index *index)
+static void scan_call_id(const char *octets, const sip_line *line, const sip_limits *limits, sip_index *index)
 {
     const char *from = octets + line->value_at, *end = from + line->value_size;
     const char *p = skip_visible(from, end);
@@ -148,6 +175,8 @@ static void scan_call_id(const char *octets, const sip_line *line, sip_index *in
     index->call_id = span_of(octets, from, p);
     if (p == from || p != end)
         note_fault(index, SIP_FAULT_CALL_ID, (size_t)(p - octets));
+    else
+        check_call_id(octets, limits, index);
 }
 
 static int is_other_method(const char *octets, const sip_index *index)
@@ -201,7 +230,7 @@ static void scan_values(const char *octets, const sip_line *lines, const sip_lim
     if ((line = first_line(index, lines, SIP_TO)))
         scan_address(octets, line, limits, SIP_FAULT_TO, &index->to_tag, index);
     if ((line = first_line(index, lines, SIP_CALL_ID)))
-        scan_call_id(octets, line, index);
+        scan_call_id(octets, line, limits, index);
     if ((line = first_line(index, lines, SIP_CSEQ)))
         scan_cseq(octets, line, index);
     if ((line = first_line(index, lines, SIP_CONTACT)))

@@ -9,6 +9,7 @@
 #include "names_lookup.h"
 #include "outline.h"
 #include "routing.h"
+#include "strict.h"
 #include "values.h"
 
 const sip_limits sip_default_limits = {
@@ -18,7 +19,8 @@ const sip_limits sip_default_limits = {
     .line_size = 16384,
     .name_size = 128,
     .parameter_count = 128,
-    .flags = 0
+    .flags = 0,
+    .lenience = SIP_LENIENT_USUAL
 };
 
 static const struct { int status; const char *reason; } faults[SIP_FAULT_COUNT] = {
@@ -49,7 +51,13 @@ static const struct { int status; const char *reason; } faults[SIP_FAULT_COUNT] 
     [SIP_FAULT_LINE_COUNT] = {513, "too many headers"},
     [SIP_FAULT_LINE_SIZE] = {513, "header too large"},
     [SIP_FAULT_NAME_SIZE] = {513, "header name too large"},
-    [SIP_FAULT_PARAMETER_COUNT] = {513, "too many parameters"}
+    [SIP_FAULT_PARAMETER_COUNT] = {513, "too many parameters"},
+    [SIP_FAULT_DISPLAY_NAME] = {400, "display name that needs quotes or white space behind it"},
+    [SIP_FAULT_HOST] = {400, "host that is no name and no address"},
+    [SIP_FAULT_URI] = {400, "octet that may not stand in a URI"},
+    [SIP_FAULT_PARAMETER_VALUE] = {400, "parameter value that needs quotes"},
+    [SIP_FAULT_CALL_ID_WORD] = {400, "Call-ID that is no word, nor two with an at sign between"},
+    [SIP_FAULT_STATUS_LINE_SPACE] = {400, "no space after the status code"}
 };
 
 const char *sip_fault_reason(int fault)
@@ -63,6 +71,18 @@ int sip_fault_status(int fault)
 }
 
 /* ---- body */
+
+/* Whether every Content-Length says the same as the first. */
+static int has_equal_lengths(const char *octets, const sip_line *lines, const sip_index *index)
+{
+    size_t i;
+
+    for (i = index->first[SIP_CONTENT_LENGTH]; i < index->line_count; i++)
+        if ((lines[i].id & SIP_ID_MASK) == SIP_CONTENT_LENGTH &&
+            sip_parse_number(octets + lines[i].value_at, lines[i].value_size, 0x7fffffff) != index->body_size)
+            return 0;
+    return 1;
+}
 
 /* Content-Length into body_size; 0, or -1 when there is none that can be used. */
 static int scan_content_length(const char *octets, const sip_line *lines, const sip_limits *limits, sip_index *index)
@@ -82,6 +102,8 @@ static int scan_content_length(const char *octets, const sip_line *lines, const 
     }
     index->flags |= SIP_HAS_CONTENT_LENGTH;
     index->body_size = (uint32_t)length;
+    if (is_lenient(limits, SIP_LENIENT_EQUAL_LENGTHS) && !has_equal_lengths(octets, lines, index))
+        note_fault(index, SIP_FAULT_REPEATED, line->value_at);
     return 0;
 }
 
@@ -139,7 +161,7 @@ static const char *scan_lines(const char *octets, size_t size, const sip_limits 
         note_fault(index, SIP_FAULT_START_LINE, (size_t)(start_end - octets));
         return NULL;
     }
-    scan_start_line(octets, start_end, index);
+    scan_start_line(octets, start_end, limits, index);
     return index_lines(octets, next, end, limits, lines, room, index);
 }
 
@@ -155,7 +177,12 @@ static int scan_head(const char *octets, size_t size, const sip_limits *limits,
     if (next == octets)
         return SIP_MORE_LINES;
     if (next && start_end) {
-        fast->values(octets, head_size, start_end, limits, lines, index);
+        if ((limits->lenience & SIP_LENIENT_USUAL) == SIP_LENIENT_USUAL) {
+            fast->values(octets, head_size, start_end, limits, lines, index);
+        } else {
+            scan_start_line(octets, octets + start_end, limits, index);
+            scan_values(octets, lines, limits, index);
+        }
     } else {
         next = scan_lines(octets, head_size, limits, lines, room, index);
         if (index->line_count > room)

@@ -71,11 +71,33 @@ enum sip_fault {
     SIP_FAULT_LINE_SIZE,
     SIP_FAULT_NAME_SIZE,
     SIP_FAULT_PARAMETER_COUNT,
+    SIP_FAULT_DISPLAY_NAME,      /* these six without the flag of enum sip_lenience */
+    SIP_FAULT_HOST,
+    SIP_FAULT_URI,
+    SIP_FAULT_PARAMETER_VALUE,
+    SIP_FAULT_CALL_ID_WORD,
+    SIP_FAULT_STATUS_LINE_SPACE,
     SIP_FAULT_COUNT
 };
 
 enum sip_limit_flags {
     SIP_STREAM = 1               /* Content-Length is needed and ends the message; a short body is only incomplete */
+};
+
+/* What is read although the grammar of RFC 3261 does not have it, in the values that the scan checks.  The words stand
+ * in sipcore/limits.py. */
+enum sip_lenience {
+    SIP_LENIENT_DISPLAY_NAME = 1,
+    SIP_LENIENT_HOST = 2,
+    SIP_LENIENT_URI = 4,
+    SIP_LENIENT_PARAMETER_VALUE = 8,
+    SIP_LENIENT_CALL_ID = 16,
+    SIP_LENIENT_STATUS_LINE = 32,
+    SIP_LENIENT_USUAL = 63,      /* all of the above: what is read unless told otherwise, and what fast.h reads */
+    SIP_LENIENT_START_LINE_SPACE = 64,
+    SIP_LENIENT_REQUEST_URI_BRACKETS = 128,
+    SIP_LENIENT_REQUEST_URI_HEADERS = 256,
+    SIP_LENIENT_EQUAL_LENGTHS = 512
 };
 
 /* What is accepted at most; beyond it a message is refused with 513. */
@@ -87,6 +109,7 @@ typedef struct {
     uint32_t name_size;          /* at most 255 */
     uint32_t parameter_count;    /* of one value that the scan reads */
     uint32_t flags;              /* enum sip_limit_flags */
+    uint32_t lenience;           /* enum sip_lenience */
 } sip_limits;
 
 extern const sip_limits sip_default_limits;
@@ -282,6 +305,10 @@ size_t sip_response_room(const sip_index *index, const sip_answer *answer);
  * Record-Route if asked.  Octets written; 0 when there is no room, or no Via. */
 size_t sip_write_response(const char *octets, const sip_index *index, const sip_line *lines,
                           const sip_answer *answer, char *out, size_t room);
+
+/* What a proxy takes out of a response (RFC 3261 section 16.7): the line of the top Via, or the first value of its list.
+ * Whether there is one. */
+int sip_top_via_span(const char *octets, const sip_index *index, const sip_line *lines, size_t *begin, size_t *end);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -207,7 +207,7 @@ TARGET static void SIMD(fast_values)(const char *octets, size_t size, size_t sta
     size_t safe = size - 16;     /* where a value may end that is read with vectors */
 
     if (start_end > safe || !SIMD(fast_start_line)(octets, start_end, index))
-        scan_start_line(octets, octets + start_end, index);
+        scan_start_line(octets, octets + start_end, limits, index);
 #define IS_SAFE(line_) ((size_t)(line_)->value_at + (line_)->value_size <= safe)
     if ((line = first_line(index, lines, SIP_VIA)) && !(IS_SAFE(line) && SIMD(fast_via)(octets, line, limits, index)))
         scan_via(octets, line, limits, index);
@@ -218,7 +218,7 @@ TARGET static void SIMD(fast_values)(const char *octets, size_t size, size_t sta
         !(IS_SAFE(line) && SIMD(fast_address)(octets, line, limits, &index->to_tag)))
         scan_address(octets, line, limits, SIP_FAULT_TO, &index->to_tag, index);
     if ((line = first_line(index, lines, SIP_CALL_ID)) && !(IS_SAFE(line) && SIMD(fast_call_id)(octets, line, index)))
-        scan_call_id(octets, line, index);
+        scan_call_id(octets, line, limits, index);
     if ((line = first_line(index, lines, SIP_CSEQ)) && !(IS_SAFE(line) && SIMD(fast_cseq)(octets, line, index)))
         scan_cseq(octets, line, index);
     if ((line = first_line(index, lines, SIP_CONTACT)))
