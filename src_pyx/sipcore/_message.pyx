@@ -373,7 +373,7 @@ cdef bytes octets_copied(object data):
     return bytes(data)
 
 
-def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
+def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=65535,
           uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
           uint32_t max_parameters=128) -> Request | Response:
     """The message in one datagram, or one framed message of a stream (RFC 3261 section 7).
