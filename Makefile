@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 SELECT ?= not interop and not slow
 SECONDS ?= 60
 JOBS   ?= auto
+WHEELS ?= wheels/*.whl
 
 INSTALLED := $(VENV)/installed.stamp
 BUILT     := $(VENV)/built.stamp
@@ -13,7 +14,7 @@ SOURCES   := $(wildcard src_pyx/sipcore/*.pyx src_pyx/sipcore/*.pxd src_pyx/sipc
 COMPILE   := . $(VENV)/compile.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop bench instructions lint sanitize fuzz soak wheels check-wheels clean build
+.PHONY: help arm-instructions demo test interop bench instructions lint sanitize fuzz soak wheels check-wheels clean build
 
 help:                   ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -82,7 +83,13 @@ wheels: $(WHEEL_TOOLS)  ## build the wheels of every architecture into wheels/
 	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/build.py $(ARGS)
 
 check-wheels: $(WHEEL_TOOLS)  ## test the wheels in wheels/ from outside the tree, foreign ones under qemu-user
-	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/check.py wheels/*.whl $(ARGS)
+	@.ci/install-peers qemu-user
+	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/check.py $(ARGS) $(WHEELS)
+
+arm-instructions: $(WHEEL_TOOLS)  ## instructions of the ARM wheels in wheels/, by an emulator, against the stored counts
+	@.ci/install-peers qemu-user
+	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python benches/instructions.py $(ARGS) \
+	    $(addprefix --wheel ,$(filter-out %x86_64.whl,$(wildcard $(WHEELS))))
 
 clean:                  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist bench-out .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -133,6 +133,7 @@ def scan_guarded(tmp_path_factory):
     return function
 
 
+@pytest.mark.native
 def test_nothing_is_read_behind_any_truncation(scan_guarded):
     assert mmap.PAGESIZE <= 65536
     for data in SAMPLES:

@@ -15,10 +15,10 @@ from types import ModuleType
 
 import pytest
 
+import sipcore
 from sipcore import ParseError, StreamFramer, parse
 
-ROOT = Path(__file__).parent.parent
-ROOMS = [f"sipcore.{stub.stem}" for stub in sorted((ROOT / "sipcore").glob("_*.pyi"))]
+ROOMS = [f"sipcore.{stub.stem}" for stub in sorted(Path(sipcore.__file__).parent.glob("_*.pyi"))]
 MIB = 1 << 20
 LISTENING = """
 import json, resource, sys, time
@@ -52,7 +52,7 @@ def run_python(code: str, cache: Path, **limits: int) -> str:
             resource.setrlimit(getattr(resource, name), (value, value))
 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    paths = [str(Path(sys.modules["sipcore"].__file__).parents[1]), sysconfig.get_path("purelib")]
+    paths = [str(Path(sipcore.__file__).parents[1]), sysconfig.get_path("purelib")]
     environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONPYCACHEPREFIX": str(cache)}
     done = subprocess.run(
         [sys.executable, "-S", "-P", "-c", code],
@@ -69,21 +69,25 @@ def listening(tmp_path_factory) -> list[dict]:
     return [json.loads(run_python(RESIDENT + LISTENING, cache)) for _ in range(5)][1:]
 
 
+@pytest.mark.native
 def test_a_listening_stack_takes_25_mb(listening):
     """More only where the interpreter with asyncio has taken the most of it, as some do."""
     told = min(listening, key=lambda one: one["resident"])
     assert told["resident"] <= max(25 * MIB, told["plain"] + 5 * MIB), told
 
 
+@pytest.mark.native
 def test_starting_takes_no_longer_than_asyncio_twice_does(listening):
     """150 ms is what a desktop's core needs for much more than that; a busy machine keeps the proportion."""
     assert min(one["own_s"] / one["plain_s"] for one in listening) < 2
 
 
+@pytest.mark.native
 def test_what_a_listener_does_not_need_is_not_imported(listening):
     assert not set(HEAVY) & set(listening[0]["modules"])
 
 
+@pytest.mark.native
 @pytest.mark.slow
 def test_20_000_transactions_and_2_000_calls_fit_into_64_mb_of_address_space(tmp_path):
     """Every transaction is kept for its 32 s; the address space holds the interpreter and its libraries, too."""
@@ -103,6 +107,7 @@ asyncio.run(main())
     assert run_python(code, tmp_path, RLIMIT_AS=64 * MIB).split() == ["24000", "24000", "0"]
 
 
+@pytest.mark.native
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_the_demo_stays_within_64_mb_with_and_without_uvloop(tmp_path, loop):
