@@ -29,10 +29,11 @@ interop: $(BUILT)       ## against Kamailio, SIPp, Knot DNS and tshark, installe
 	@.ci/install-peers
 	@$(BIN)/python -m pytest -m interop $(ARGS) tests/interop
 
-bench: $(BUILT)         ## pytest-benchmark over benches/, stored under bench-out/
-	@mkdir -p bench-out
+bench: $(BUILT)         ## pytest-benchmark over benches/, beside the stored run of the same CPU (STORE=--store: store it)
+	@mkdir -p bench-out && rm -f bench-out/benchmark.json
 	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_* test_*' \
 	    --benchmark-json=bench-out/benchmark.json $(ARGS)
+	@$(BIN)/python benches/compare.py bench-out/benchmark.json $(STORE)
 
 instructions: $(BUILT)  ## instructions that each operation takes, by callgrind, against the stored counts
 	@.ci/install-peers valgrind
