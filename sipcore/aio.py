@@ -17,7 +17,7 @@ import socket as socket_module
 import ssl as ssl_module
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
@@ -25,7 +25,9 @@ from sipcore.errors import TransportError
 from sipcore.handover import SCHEME, open_socket, take_inherited, unavailable
 from sipcore.interfaces import host_urn, interface_addresses
 from sipcore.streams import OnLost, StreamConnection, StreamTable
-from sipcore.workers import Workers
+
+if TYPE_CHECKING:
+    from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.aio")
 

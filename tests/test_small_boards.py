@@ -40,7 +40,7 @@ def resident():
 """
 HEAVY = (
     "difflib", "dns", "email", "hashlib", "http", "ipaddress", "pathlib", "platform",
-    "sipcore.headers", "sipcore.policy", "sipcore.sdp", "tomllib", "urllib.parse", "uuid", "uvloop",
+    "sipcore.headers", "sipcore.policy", "sipcore.sdp", "sipcore.workers", "tomllib", "urllib.parse", "uuid", "uvloop",
 )  # fmt: skip
 
 
