@@ -46,7 +46,7 @@ LEAN = [
 """Nothing that nobody calls, and no tables for exceptions, which C has none of."""
 
 COMMON_FLAGS = [*LEAN, "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
-SMALL = {"_client", "_fields", "_framing", "_group", "_locals", "_serialize", "_uri"}
+SMALL = {"_client", "_connections", "_fields", "_framing", "_group", "_locals", "_overload", "_serialize", "_uri"}
 """Rooms off the path of a request that is served, compiled for size."""
 
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}

@@ -28,7 +28,7 @@ from pathlib import Path
 from build import ROOT
 from emulator import Rejected, Wheel, beside, emulated, install, on_the_path, run
 
-SIZE_LIMIT = 1_000_000
+SIZE_LIMIT = 1 << 20
 TEST_TOOLS = ("pytest", "hypothesis")
 DEPENDENCIES = ("dnspython",)
 NATIVELY = "not slow and not interop and not tree"
