@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 SELECT ?= not interop and not slow
 SECONDS ?= 60
 JOBS   ?= auto
+WHEELS ?= wheels/*.whl
 
 INSTALLED := $(VENV)/installed.stamp
 BUILT     := $(VENV)/built.stamp
@@ -13,7 +14,7 @@ SOURCES   := $(wildcard src_pyx/sipcore/*.pyx src_pyx/sipcore/*.pxd src_pyx/sipc
 COMPILE   := . $(VENV)/compile.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop bench instructions lint sanitize coverage fuzz soak wheels check-wheels clean build
+.PHONY: help arm-instructions demo test interop bench instructions lint sanitize coverage fuzz soak wheels check-wheels clean build
 
 help:                   ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -28,10 +29,11 @@ interop: $(BUILT)       ## against Kamailio, SIPp, Knot DNS and tshark, installe
 	@.ci/install-peers
 	@$(BIN)/python -m pytest -m interop $(ARGS) tests/interop
 
-bench: $(BUILT)         ## pytest-benchmark over benches/, stored under bench-out/
-	@mkdir -p bench-out
+bench: $(BUILT)         ## pytest-benchmark over benches/, beside the stored run of the same CPU (STORE=--store: store it)
+	@mkdir -p bench-out && rm -f bench-out/benchmark.json
 	@$(BIN)/python -m pytest benches -o python_files='bench_*.py' -o python_functions='bench_* test_*' \
 	    --benchmark-json=bench-out/benchmark.json $(ARGS)
+	@$(BIN)/python benches/compare.py bench-out/benchmark.json $(STORE)
 
 instructions: $(BUILT)  ## instructions that each operation takes, by callgrind, against the stored counts
 	@.ci/install-peers valgrind
@@ -85,7 +87,13 @@ wheels: $(WHEEL_TOOLS)  ## build the wheels of every architecture into wheels/
 	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/build.py $(ARGS)
 
 check-wheels: $(WHEEL_TOOLS)  ## test the wheels in wheels/ from outside the tree, foreign ones under qemu-user
-	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/check.py wheels/*.whl $(ARGS)
+	@.ci/install-peers qemu-user
+	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python wheels/check.py $(ARGS) $(WHEELS)
+
+arm-instructions: $(WHEEL_TOOLS)  ## instructions of the ARM wheels in wheels/, by an emulator, against the stored counts
+	@.ci/install-peers qemu-user
+	@PATH=$(CURDIR)/build/wheel-tools/bin:$$PATH python benches/instructions.py $(ARGS) \
+	    $(addprefix --wheel ,$(filter-out %x86_64.whl,$(wildcard $(WHEELS))))
 
 clean:                  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist bench-out .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -9,18 +9,20 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOMS = Path("src_pyx/sipcore")
+TRANSLATED = Path(os.environ.get("SIPCORE_TRANSLATED", "build/cython"))
 DEBUG = os.environ.get("SIPCORE_DEBUG") == "1"
 TRACE = os.environ.get("SIPCORE_TRACE") == "1"  # lines tell when they run, for tests/coverage.sh
 
 DIRECTIVES = {
     "language_level": 3,
     "auto_pickle": False,
-    "embedsignature": False,
+    "embedsignature": True,
+    "embedsignature.format": "clinic",
     "boundscheck": DEBUG,
     "wraparound": False,
     "initializedcheck": DEBUG,
     "cdivision": not DEBUG,
-    "binding": True,
+    "binding": False,  # plain methods: called faster and a tenth smaller; their signatures are embedded instead
     "linetrace": TRACE,
     "profile": TRACE,
 }
@@ -46,11 +48,18 @@ class BuildRooms(build_ext):
         super(BuildRooms, own).build_extension(ext)
 
 
+def directives_changed() -> bool:
+    """Whether this file is newer than what it translated; cythonize looks at the rooms alone."""
+    changed = Path(__file__).stat().st_mtime
+    return any(path.stat().st_mtime < changed for path in TRANSLATED.rglob("*.c"))
+
+
 setup(
     ext_modules=cythonize(
         [extension(room) for room in sorted(ROOMS.glob("*.pyx"))],
         include_path=["src_pyx"],
-        build_dir="." if TRACE else "build/cython",
+        build_dir="." if TRACE else str(TRANSLATED),
+        force=directives_changed(),
         compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildRooms},

@@ -1,10 +1,11 @@
 """Instructions that the main operations take, counted by callgrind and held against the stored counts.
 
-    python benches/instructions.py [--store] [--markdown]
+    python benches/instructions.py [--store] [--markdown] [--wheel WHEEL ...] [OPERATION ...]
 
 The figure that doesn't drift: on one machine two runs agree to a fraction of a per cent, however busy it is.  A count
 says nothing of memory and of the kernel, and it depends on compiler, interpreter and instruction set: counts are stored
-by those (instructions.json) and compared with like ones only.
+by those (instructions.json) and compared with like ones only.  A wheel for another architecture is counted under QEMU
+by a plug-in (count_instructions.c).
 
 A count that rose by more than LIMIT fails, unless docs/performance.md gives the reason in its table of rises.  --store
 stores this run: counts that fell, new ones and rises that have their reason; a smaller rise is not stored, so that
@@ -22,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,9 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / "benches" / "instructions.json"
 REASONS = ROOT / "docs" / "performance.md"
 LIMIT = 0.03
-PROGRAM = ["-m", "sipcore.bench.counted"]
+PLUGIN = ROOT / "benches" / "count_instructions.c"
+PROGRAM = ["-P", "-m", "sipcore.bench.counted"]
 
 Counts = dict[str, int]  # operation -> instructions for one piece of it
+Run = tuple[str, Counts]  # what the counts depend on, and they
 
 
 class Rise(NamedTuple):
@@ -47,55 +49,68 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", action="store_true", help="store what may be stored, then compare")
     parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
+    parser.add_argument("--wheel", type=Path, action="append", default=[], help="count these instead of the tree")
     parser.add_argument("operations", nargs="*", help="only these; compares nothing")
     options = parser.parse_args()
-    identity = describe()
-    counts = count_by_callgrind(options.operations)
+    runs = [count_wheel(wheel, options.operations) for wheel in options.wheel]
+    runs = runs or [count_by_callgrind([sys.executable], options.operations)]
     stored = json.loads(STORE.read_text()) if STORE.exists() else {}
     reasons = rises(REASONS.read_text())
-    if options.operations:
-        print("\n".join(f"{count:8}  {name}" for name, count in counts.items()))
-        return 0
-    if options.store:
-        stored[identity] = merge(stored.get(identity, {}), counts, reasons)
+    if options.store and not options.operations:
+        stored |= {identity: merge(stored.get(identity, {}), counts, reasons) for identity, counts in runs}
         STORE.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
-    print(identity)
-    print("\n".join(table(counts, stored.get(identity, {}), markdown=options.markdown)))
-    return verdict(identity, counts, stored, reasons)
+    if options.markdown:
+        print("\n".join(markdown(runs)))
+        return 0
+    failed = 0
+    for identity, counts in runs:
+        print(identity)
+        print("\n".join(table(counts, stored.get(identity, {}))))
+        failed += 0 if options.operations else verdict(identity, counts, stored, reasons)
+    return 1 if failed else 0
 
 
-def describe() -> str:
-    """What counts depend on, in one line: the key of the store."""
-    from sipcore import _message  # noqa: PLC0415  (the gate's own tests need no compiled room)
-
-    told = re.search(rb"GCC: \([^)]*\) [0-9.]+|clang version [0-9.]+", Path(_message.__file__).read_bytes())
-    compiler = told.group().decode() if told else "an unknown compiler"
-    interpreter = sys.version.replace("\n", "").split(" [")
-    return (
-        f"{os.uname().machine} {_message.instruction_sets()[0]}, {compiler}, Cython {version('Cython')}, "
-        f"CPython {interpreter[0].split()[0]} built by {interpreter[1].rstrip(']')}"
-    )
-
-
-def count_by_callgrind(names: list[str]) -> Counts:
-    """Instructions for one piece of each operation."""
+def count_by_callgrind(start: list[str], names: list[str], **environment: str) -> Run:
+    """On this machine's architecture; `start` is the command of the interpreter."""
     if shutil.which("valgrind") is None:
         raise SystemExit("valgrind is not installed")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
-        command = ["valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={out}"]
-        done = subprocess.run(
-            [*command, sys.executable, "-P", *PROGRAM, *names],
-            env={**os.environ, "PYTHONHASHSEED": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
+        command = ["valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={out}", *start]
+        told = run([*command, *PROGRAM, *names], PYTHONHASHSEED="0", **environment)
+        return told[0], per_piece(told[1:], [total(Path(f"{out}.{n}")) for n in range(1, 2 * len(told) - 1)])
+
+
+def count_by_emulator(start: list[str], names: list[str], marks: Path) -> Run:
+    """On another architecture, by the plug-in that `start` names to the emulator; it writes `marks`."""
+    told = run([*start, *PROGRAM, *names])
+    return told[0], per_piece(told[1:], [int(line) for line in marks.read_text().split()])
+
+
+def count_wheel(path: Path, names: list[str]) -> Run:
+    """A wheel instead of the tree, on a CPython that it is for."""
+    sys.path.insert(0, str(ROOT / "wheels"))
+    from emulator import Wheel, emulated, install, on_the_path  # noqa: PLC0415  (needs the tools of wheels/)
+
+    wheel = Wheel(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        install(wheel, wheel.python, folder / "site")
+        if not wheel.is_foreign:
+            return count_by_callgrind([on_the_path(wheel.python) or "python3"], names, PYTHONPATH=str(folder / "site"))
+        run(["cc", "-O2", "-shared", "-fPIC", "-o", str(folder / "count.so"), str(PLUGIN)])
+        plugin = f"{folder / 'count.so'},marks={folder / 'marks'}"
+        return count_by_emulator(
+            emulated(wheel, wheel.python, folder / "site", "-plugin", plugin), names, folder / "marks"
         )
-        if done.returncode:
-            raise SystemExit(f"valgrind ended with {done.returncode}:\n{done.stderr}")
-        lines = [line.split("\t") for line in done.stdout.splitlines()]
-        parts = [total(Path(f"{out}.{number}")) for number in range(2, 2 * len(lines) + 1, 2)]
-    return per_piece([(name, int(pieces), part) for (name, pieces, _), part in zip(lines, parts, strict=True)])
+
+
+def run(command: list[str], **environment: str) -> list[str]:
+    """The lines that a command prints."""
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout.splitlines()
 
 
 def total(dump: Path) -> int:
@@ -106,11 +121,15 @@ def total(dump: Path) -> int:
     return int(found.group(1))
 
 
-def per_piece(parts: list[tuple[str, int, int]]) -> Counts:
-    """The smallest of each operation's repeats, which agree but for what the allocator happened to do."""
+def per_piece(told: list[str], parts: list[int]) -> Counts:
+    """For one piece of each operation, the smallest of its repeats; every second part is one, from the second on.
+
+    Repeats agree but for what the allocator happened to do.
+    """
     counts: Counts = {}
-    for name, pieces, instructions in parts:
-        one = round(instructions / pieces)
+    for line, instructions in zip(told, parts[1::2], strict=True):
+        name, pieces, _ = line.split("\t")
+        one = round(instructions / int(pieces))
         counts[name] = min(one, counts.get(name, one))
     return counts
 
@@ -146,12 +165,15 @@ def merge(stored: Counts, counts: Counts, reasons: list[Rise]) -> Counts:
     return merged
 
 
-def table(counts: Counts, stored: Counts, *, markdown: bool) -> list[str]:
+def table(counts: Counts, stored: Counts) -> list[str]:
     """A line an operation."""
-    if markdown:
-        rows = [f"| {name} | {count:,} |" for name, count in counts.items()]
-        return ["| operation | instructions |", "| --- | ---: |", *rows]
     return [f"{count:8,}  {_change(count, stored.get(name))}  {name}" for name, count in counts.items()]
+
+
+def markdown(runs: list[Run]) -> list[str]:
+    """A column a run, a row an operation."""
+    head = ["| operation |" + "".join(f" {identity} |" for identity, _ in runs), "| --- |" + " ---: |" * len(runs)]
+    return head + [f"| {name} |" + "".join(f" {counts[name]:,} |" for _, counts in runs) for name in runs[0][1]]
 
 
 def _change(count: int, before: int | None) -> str:

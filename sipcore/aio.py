@@ -16,7 +16,7 @@ import socket as socket_module
 import ssl as ssl_module
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
@@ -27,7 +27,9 @@ from sipcore.listening import Acceptor, StreamListener
 from sipcore.secure import Handshakes, SecureConnection, Sessions, check_context
 from sipcore.sockets import Address, SocketConnection, reason_of, set_stream_options
 from sipcore.streams import OnLost, end_all, end_one
-from sipcore.workers import Workers
+
+if TYPE_CHECKING:
+    from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.aio")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
-import json
 import os
 import socket
 from collections.abc import Sequence
@@ -137,6 +136,8 @@ def _kind_name(kind: int) -> str:
 
 def send_message(channel: socket.socket, message: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
     """Send one message and copies of some sockets; OSError when the other side is gone."""
+    import json  # noqa: PLC0415  (for processes that hand sockets on alone)
+
     octets = json.dumps(message).encode()
     descriptors = array.array("i", [one.fileno() for one in sockets])
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if sockets else []
@@ -158,6 +159,8 @@ def receive_message(channel: socket.socket) -> tuple[dict[str, Any], list[socket
         for one in sockets:
             one.close()
         raise TransportError("a message between processes was cut off")
+    import json  # noqa: PLC0415
+
     message = json.loads(octets)
     if not isinstance(message, dict):
         raise TransportError("a message between processes is no object")

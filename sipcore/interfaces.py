@@ -6,18 +6,15 @@ A room of the real world; the simulator has its own host addresses.
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import socket
 import struct
-import uuid
-from pathlib import Path
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 NAME_SIZE = 16  # IFNAMSIZ of linux/if.h
 REQUEST_SIZE = 40  # struct ifreq
 ADDRESS_AT = 20  # the IPv4 address in a struct ifreq that holds a sockaddr_in
-MACHINE_ID = Path("/etc/machine-id")
-IPV6_TABLE = Path("/proc/net/if_inet6")
+MACHINE_ID = "/etc/machine-id"
+IPV6_TABLE = "/proc/net/if_inet6"
 
 
 def interface_addresses(name: str = "") -> tuple[str, ...]:
@@ -28,8 +25,11 @@ def interface_addresses(name: str = "") -> tuple[str, ...]:
 
 def host_urn() -> str:
     """A URN made of the machine's id (machine-id(5): never shown as it is), or of its name where it has none."""
+    import uuid  # noqa: PLC0415  (a board that listens need not hold it)
+
     try:
-        machine = MACHINE_ID.read_text().strip()
+        with open(MACHINE_ID) as file:
+            machine = file.read().strip()
     except OSError:
         machine = ""
     return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, f'sipcore device on {machine or socket.gethostname()}')}"
@@ -50,8 +50,11 @@ def _ipv4_addresses(names: list[str]) -> list[str]:
 
 def _ipv6_addresses(names: list[str]) -> list[str]:
     """Of the lines "address index prefix scope flags name" (proc(5))."""
+    import ipaddress  # noqa: PLC0415  (likewise)
+
     try:
-        lines = IPV6_TABLE.read_text().splitlines()
+        with open(IPV6_TABLE) as file:
+            lines = file.readlines()
     except OSError:
         return []
     rows = [line.split() for line in lines]

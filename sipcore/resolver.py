@@ -9,12 +9,12 @@ used for is not known here; octets are the business of `sipcore.dns_exchange`.
 from __future__ import annotations
 
 import asyncio
+import os
 import random as random_module
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from sipcore.errors import LocateError
@@ -143,7 +143,7 @@ class DnsResolver:
         *,
         serve_stale: float = STALE_SECONDS,
         exchange: Exchange | None = None,
-        host_configuration: Path = Path("/etc/resolv.conf"),
+        host_configuration: str | os.PathLike[str] = "/etc/resolv.conf",
     ) -> None:
         self._configured = tuple(name_servers)
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
@@ -300,19 +300,23 @@ class _Trouble:
 class HostConfiguration:
     """The `nameserver` lines of resolv.conf, read again when the file changes; no file means no servers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         self._stamp: tuple[int, int] | None = None
         self._servers: tuple[NameServer, ...] = ()
 
     def name_servers(self) -> tuple[NameServer, ...]:
         with suppress(OSError, UnicodeDecodeError):
-            status = self._path.stat()
+            status = os.stat(self._path)
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
-                self._servers = _read_name_servers(self._path.read_text())
+                self._servers = _read_name_servers(self._text())
                 self._stamp = stamp
         return self._servers
+
+    def _text(self) -> str:
+        with open(self._path) as file:
+            return file.read()
 
 
 def _read_name_servers(text: str) -> tuple[NameServer, ...]:

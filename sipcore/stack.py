@@ -27,11 +27,11 @@ from sipcore.errors import UsageError
 from sipcore.limits import Limits
 from sipcore.outgoing import ClientTransaction
 from sipcore.user_agent import AnyHandler, UserAgent, split_address
-from sipcore.workers import Workers, place_of
 
 if TYPE_CHECKING:
     from sipcore._engine import Engine
     from sipcore._overload import Overload
+    from sipcore.workers import Workers
 
 __all__ = ["Stack", "UserAgent", "split_address"]
 
@@ -196,6 +196,10 @@ class Stack:
 
 def _workers(workers: Workers | int) -> Workers | None:
     """The workers that a stack is one of; None for a stack of its own."""
-    if isinstance(workers, Workers):
+    if not isinstance(workers, int):
         return workers
-    return None if workers == 1 else Workers(place_of(workers), asyncio.get_running_loop())
+    if workers == 1:
+        return None
+    from sipcore.workers import Workers, place_of  # noqa: PLC0415  (a process of its own holds none of it)
+
+    return Workers(place_of(workers), asyncio.get_running_loop())

@@ -13,6 +13,7 @@ import socket
 import ssl as ssl_module
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sipcore import uas
@@ -24,7 +25,6 @@ from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
 from sipcore.handover import SCHEME
 from sipcore.hunting import hunt
-from sipcore.nexthop import Rfc3263
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class UserAgent:
         self.id = self.engine.add_user_agent(self)
         self.listeners: list[Listener] = []
         self.connector = Connector(self)
-        self.next_hop: NextHop = Rfc3263(self)
         self.authorize: Authorize | None = None
         self.local_contact: Callable[[str], str] = self._local_contact
         self.accepts: Callable[[str], bool] | None = None
@@ -101,6 +100,13 @@ class UserAgent:
         self._dialogs: dict[DialogKey, Call] = {}
         self._placed: dict[tuple[str, str], OutgoingCall] = {}
         self._note_methods()
+
+    @cached_property
+    def next_hop(self) -> NextHop:
+        """The default, RFC 3263, is made when first asked for: a server that sends no request needs none."""
+        from sipcore.nexthop import Rfc3263  # noqa: PLC0415
+
+        return Rfc3263(self)
 
     # addresses
 

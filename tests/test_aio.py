@@ -529,6 +529,7 @@ def test_a_stack_that_closed_holds_no_descriptor_and_no_task(run: Any) -> None:
     assert tasks == 1
 
 
+@pytest.mark.native
 def test_importing_the_package_is_quick() -> None:
     script = "import time; t = time.perf_counter(); import sipcore; print(time.perf_counter() - t)"
     times = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(3)]

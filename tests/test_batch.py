@@ -321,6 +321,7 @@ def under_that_kernel(kernel: Path, how: str, script: str) -> None:
 HOWS = pytest.mark.parametrize("how", ["batch", "segment", "single"])
 
 
+@pytest.mark.native
 @HOWS
 def test_what_the_kernel_does_not_take_waits_and_leaves_in_order(kernel: Path, how: str) -> None:
     under_that_kernel(
@@ -341,6 +342,7 @@ def test_what_the_kernel_does_not_take_waits_and_leaves_in_order(kernel: Path, h
     )
 
 
+@pytest.mark.native
 @HOWS
 def test_at_most_256_wait_and_the_rest_is_dropped_and_counted(kernel: Path, how: str) -> None:
     under_that_kernel(
@@ -359,6 +361,7 @@ def test_at_most_256_wait_and_the_rest_is_dropped_and_counted(kernel: Path, how:
     )
 
 
+@pytest.mark.native
 def test_the_octets_that_wait_are_bounded_and_given_back(kernel: Path) -> None:
     under_that_kernel(
         kernel,
@@ -379,6 +382,7 @@ def test_the_octets_that_wait_are_bounded_and_given_back(kernel: Path) -> None:
     )
 
 
+@pytest.mark.native
 def test_what_waits_when_a_socket_is_detached_is_sent_or_dropped(kernel: Path) -> None:
     under_that_kernel(
         kernel,
@@ -398,6 +402,7 @@ def test_what_waits_when_a_socket_is_detached_is_sent_or_dropped(kernel: Path) -
     )
 
 
+@pytest.mark.native
 @HOWS
 def test_a_kernel_that_takes_a_few_at_a_time_gets_them_in_order(kernel: Path, how: str) -> None:
     under_that_kernel(
@@ -413,6 +418,7 @@ def test_a_kernel_that_takes_a_few_at_a_time_gets_them_in_order(kernel: Path, ho
     )
 
 
+@pytest.mark.native
 @HOWS
 def test_what_leaves_partly_before_the_kernel_refuses_is_not_sent_twice(kernel: Path, how: str) -> None:
     under_that_kernel(
@@ -434,6 +440,7 @@ def test_what_leaves_partly_before_the_kernel_refuses_is_not_sent_twice(kernel: 
     )
 
 
+@pytest.mark.native
 @HOWS
 def test_a_kernel_without_buffers_costs_the_datagram_not_the_socket(kernel: Path, how: str) -> None:
     under_that_kernel(
@@ -449,6 +456,7 @@ def test_a_kernel_without_buffers_costs_the_datagram_not_the_socket(kernel: Path
     )
 
 
+@pytest.mark.native
 def test_a_route_that_cannot_segment_gets_single_datagrams(kernel: Path) -> None:
     under_that_kernel(
         kernel,
@@ -465,6 +473,7 @@ def test_a_route_that_cannot_segment_gets_single_datagrams(kernel: Path) -> None
     )
 
 
+@pytest.mark.native
 def test_an_interrupted_send_goes_on(kernel: Path) -> None:
     under_that_kernel(
         kernel,
@@ -477,6 +486,7 @@ def test_an_interrupted_send_goes_on(kernel: Path) -> None:
     )
 
 
+@pytest.mark.native
 def test_memory_that_fails_costs_the_datagram_not_the_socket(tmp_path: Path) -> None:  # FAULTS 55
     run_with_failing_memory(
         tmp_path,

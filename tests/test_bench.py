@@ -38,7 +38,7 @@ def test_the_generator_and_the_responder_understand_each_other(yardstick, kind):
 
 def test_the_responder_answers_what_a_sip_stack_accepts(yardstick):
     yardstick.settimeout(5)
-    request = next(octets for octets in rooms.messages() if octets.startswith(b"OPTIONS"))
+    request = next(octets for octets in rooms.messages().values() if octets.startswith(b"OPTIONS"))
     yardstick.send(request)
     response = parse(yardstick.recv(2048))
     assert response.status_code == 200
@@ -48,7 +48,7 @@ def test_the_responder_answers_what_a_sip_stack_accepts(yardstick):
 
 def test_the_responder_is_silent_to_an_ack(yardstick):
     yardstick.settimeout(0.1)
-    yardstick.send(next(octets for octets in rooms.messages() if octets.startswith(b"ACK")))
+    yardstick.send(next(octets for octets in rooms.messages().values() if octets.startswith(b"ACK")))
     with pytest.raises(TimeoutError):
         yardstick.recv(2048)
 
@@ -59,7 +59,7 @@ def test_an_impossible_window_is_refused(yardstick):
 
 
 def test_the_split_finds_every_line_with_a_colon():
-    mix = [parse(octets) for octets in rooms.messages()]
+    mix = [parse(octets) for octets in rooms.messages().values()]
     start_lines = sum(isinstance(message, Request) for message in mix)  # their URIs have one
     assert split([bytes(message) for message in mix], 3) == 3 * (sum(len(m.headers) for m in mix) + start_lines)
 
@@ -99,4 +99,6 @@ def test_a_file_that_is_no_result_cannot_be_compared_with(tmp_path, capsys):
 @pytest.mark.slow
 def test_every_room_is_measured():
     names = [one.name for one in rooms.measure(1) if not one.invalid]
-    assert names == ["parse", "parse and touch", "frame", "serialise", "table", "timers", "datagrams"]
+    assert names[:4] == ["parse", "parse and touch", "frame", "serialise"]
+    assert names[-1] == "datagrams"
+    assert {"connection found", "timer cancelled", "transaction answered"} < set(names)

@@ -372,6 +372,7 @@ def test_an_entry_costs_what_is_said_and_memory_comes_back() -> None:
     assert len(table) == 0
 
 
+@pytest.mark.native
 def test_memory_that_fails_costs_the_connection_not_the_table(tmp_path: Path) -> None:  # FAULTS 55
     run_with_failing_memory(
         tmp_path,

@@ -85,6 +85,7 @@ def test_all_agree_on_many_headers():
 # ---- the same without Python, at guard pages
 
 
+@pytest.mark.native
 def test_all_agree_on_truncations_mutations_and_noise(tmp_path):
     """instruction_sets.c, for this machine; tests/interop/test_arm.py runs it for another."""
     program = tmp_path / "instruction_sets"

@@ -9,7 +9,7 @@ import pytest
 from sipcore.bench.exchanges import World, exchanges
 from sipcore.bench.operations import operations
 
-SCRIPT = Path(__file__).parent.parent / "benches" / "instructions.py"
+BENCHES = Path(__file__).parent.parent / "benches"
 OPERATIONS = [*operations(), *exchanges()]
 PAGE = """
 | parse | 1 | 2 | a table above is not read |
@@ -23,13 +23,17 @@ PAGE = """
 """
 
 
-@pytest.fixture(scope="module")
-def gate() -> ModuleType:
-    """benches/instructions.py, which is a program."""
-    spec = importlib.util.spec_from_file_location("instructions", SCRIPT)
+def program(name: str) -> ModuleType:
+    """A program of benches/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, BENCHES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def gate() -> ModuleType:
+    return program("instructions")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
@@ -88,3 +92,11 @@ def test_what_is_stored_falls_at_once_and_rises_with_a_reason_only(gate):
 def test_unlike_counts_are_not_compared(gate, capsys):
     assert gate.verdict("this compiler", {"parse": 2000}, {"another compiler": {"parse": 1000}}, []) == 0
     assert "nothing was compared" in capsys.readouterr().out
+
+
+def test_a_comparison_of_times_takes_out_what_all_benches_share():
+    stored = {"commit": "abc", "seconds": {"bench_a": 1.0, "bench_b": 2.0, "bench_c": 3.0, "bench_d": 1.0}}
+    lines = program("compare").comparison({"bench_a": 2.0, "bench_b": 4.0, "bench_c": 9.0}, stored)
+    assert lines[0].startswith("against commit abc: all benches together +100 %")
+    assert lines[1].split() == ["+50.0", "%", "bench_c"]
+    assert lines[-1].split() == ["gone", "bench_d"]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.tree
+
 ROOT = Path(__file__).parent.parent
 
 # Lowest floor first: a room imports from floors below its own only.  A name that ends in ".*" is a

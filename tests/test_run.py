@@ -14,6 +14,8 @@ import pytest
 
 from sipcore.cli.demo_network import free_ports
 
+pytestmark = pytest.mark.native
+
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "sipcore", "run"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}

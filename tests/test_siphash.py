@@ -31,6 +31,7 @@ def test_siphash_1_3_agrees_with_the_reference(key: bytes, octets: bytes) -> Non
     assert keyed_hash(key, octets) == siphash(key, octets, 1, 3)
 
 
+@pytest.mark.native
 @pytest.mark.skipif(sys.hash_info.algorithm != "siphash13", reason="this interpreter hashes otherwise")
 def test_siphash_1_3_agrees_with_the_interpreter() -> None:
     script = "import sys; print([hash(sys.argv[1].encode()[:n]) for n in range(8, 40)])"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from failing_memory import run_with_failing_memory
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -161,6 +162,7 @@ def test_a_few_long_timers_do_not_hold_the_memory_of_many_short_ones() -> None:
     assert wheel.octets - empty < 100_000 * 36
 
 
+@pytest.mark.native
 def test_memory_that_fails_costs_the_timer_not_the_wheel(tmp_path: Path) -> None:  # FAULTS 55
     run_with_failing_memory(
         tmp_path,

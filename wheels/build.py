@@ -7,33 +7,59 @@ target's libc, compiles them against the headers of Debian's CPython for that
 target with glibc 2.17 as the baseline (manylinux2014).  Nothing here runs the
 target's interpreter.  Files are written in one order with one time stamp, so
 that two builds of one commit are the same octets; SHA256SUMS says which.
+
+Debian has no CPython 3.12; its wheel is built for x86_64 where a python3.12 with
+headers is on the PATH.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
+import io
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from setuptools import Distribution, Extension
 from setuptools.build_meta import build_sdist, prepare_metadata_for_build_wheel
 from wheel.wheelfile import WheelFile
+from zopfli.zlib import compress as zlib_stream
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build"
 GLIBC = "2.17"
-SHIPPED = (".py", ".pyi", ".sip")
+TRANSLATED = BUILD / "wheel-cython"
+DEFLATED = BUILD / "deflated"
+SHIPPED = (".py", ".pyi", ".sip", ".typed")
 OPTIMISATION = ["-O2", "-fwrapv", "-DNDEBUG"]
-COMMON_FLAGS = [*OPTIMISATION, "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
+LEAN = [
+    "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
+    "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+]  # fmt: skip
+"""Nothing that nobody calls, and no tables for exceptions, which C has none of."""
+
+COMMON_FLAGS = [*LEAN, "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
+SMALL = {"_client", "_connections", "_fields", "_framing", "_group", "_locals", "_overload", "_serialize", "_uri"}
+"""Rooms off the path of a request that is served, compiled for size."""
+
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 """The Debian release that carries a CPython; its headers are what is compiled against."""
+
+NATIVE_ONLY = "3.12"
+"""In no Debian release: compiled against the headers of an interpreter on the PATH, for this machine's architecture."""
+
+STABLE_ABI_COST = "see wheels/README.md"
+"""What the stable ABI costs, measured: instructions as a multiple of those of a wheel for one version."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +127,17 @@ def targets(architectures: list[str], pythons: list[str]) -> list[Target]:
     """The wheels to build; the stable-ABI wheel is made against the oldest CPython."""
     found = []
     for name in architectures:
-        found += [Target(ARCHITECTURES[name], python) for python in pythons]
+        found += [Target(ARCHITECTURES[name], python) for python in pythons if python in SUITES]
+        if NATIVE_ONLY in pythons and name == "x86_64":
+            found.append(Target(ARCHITECTURES[name], NATIVE_ONLY))
         found.append(Target(ARCHITECTURES[name], min(SUITES), stable_abi=True))
     return found
 
 
 def headers_of(target: Target) -> list[str]:
-    """Where the target's Python.h is; unpacked on first use."""
+    """Where the target's Python.h is; Debian's is unpacked on first use."""
+    if target.python == NATIVE_ONLY:
+        return [f"-I{native_headers(target.python)}"]
     folder = BUILD / "roots" / f"{target.architecture.debian}-{target.python}"
     command = [HERE / "fetch_root.sh", SUITES[target.python], target.python, target.architecture.debian, folder]
     subprocess.run(command, check=True)
@@ -115,8 +145,21 @@ def headers_of(target: Target) -> list[str]:
     return [f"-I{include / f'python{target.python}'}", f"-I{include}"]
 
 
+def native_headers(python: str) -> Path | None:
+    """Where Python.h of an interpreter on the PATH is; None where there is none."""
+    code = "import sysconfig; print(sysconfig.get_path('include'))"
+    try:
+        told = subprocess.run([f"python{python}", "-c", code], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    folder = Path(told.stdout.strip())
+    return folder if (folder / "Python.h").exists() else None
+
+
 def translated_rooms() -> list[Extension]:
-    """The extension modules of setup.py, their .pyx already translated to C."""
+    """The extension modules of setup.py, their .pyx translated to C anew."""
+    shutil.rmtree(TRANSLATED, ignore_errors=True)
+    os.environ["SIPCORE_TRANSLATED"] = str(TRANSLATED.relative_to(ROOT))
     from distutils.core import run_setup  # noqa: PLC0415  (setuptools provides it once imported)
 
     distribution: Distribution = run_setup("setup.py", script_args=["-q"], stop_after="init")
@@ -129,9 +172,15 @@ def compile_room(room: Extension, target: Target, headers: list[str], folder: Pa
     out.parent.mkdir(parents=True, exist_ok=True)
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{target.architecture.triple}.{GLIBC}"]
     include = [f"-I{path}" for path in room.include_dirs]
-    flags = [*COMMON_FLAGS, *target.architecture.flags, *target.macros, *target.included]
+    flags = [*optimisation(room), *COMMON_FLAGS, *target.architecture.flags, *target.macros, *target.included]
     subprocess.run([*compiler, *flags, *headers, *include, *room.sources, "-o", str(out)], check=True, cwd=ROOT)
     return out
+
+
+def optimisation(room: Extension) -> list[str]:
+    """For speed where every message passes, else for size."""
+    small = room.name.rpartition(".")[2] in SMALL
+    return ["-Oz" if small and flag == "-O2" else flag for flag in OPTIMISATION]
 
 
 def metadata(folder: Path) -> Path:
@@ -140,8 +189,9 @@ def metadata(folder: Path) -> Path:
 
 
 def python_files() -> list[Path]:
-    """What a wheel holds besides the compiled rooms."""
-    return sorted(path for path in (ROOT / "sipcore").rglob("*") if path.suffix in SHIPPED or path.name == "py.typed")
+    """What a wheel holds besides the compiled rooms: of the files that git knows, so that nobody's leftovers get in."""
+    known = (ROOT / name for name in git("ls-files", "sipcore").splitlines())
+    return sorted(path for path in known if path.suffix in SHIPPED)
 
 
 def build_record(target: Target, commit: str) -> str:
@@ -153,6 +203,7 @@ def build_record(target: Target, commit: str) -> str:
         f"COMPILER = {compiler_version()!r}\n"
         f"FLAGS = {' '.join([*OPTIMISATION, *target.architecture.flags, *target.macros])!r}\n"
         f"STABLE_ABI = {target.stable_abi!r}\n"
+        f"COST = {STABLE_ABI_COST if target.stable_abi else ''!r}\n"
     )
 
 
@@ -179,7 +230,49 @@ def write_wheel(target: Target, compiled: list[Path], scratch: Path, *, info: Pa
         for file in sorted(info.rglob("*")):
             if file.is_file() and file.name not in ("WHEEL", "RECORD"):
                 wheel.writestr(f"{info.name}/{file.relative_to(info).as_posix()}", file.read_bytes())
+    recompress(path)
     return path
+
+
+class Deflated:
+    """What zipfile takes for a compressor: Zopfli, whose output any inflate reads, 5 % smaller than zlib's."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def compress(self, octets: bytes) -> bytes:
+        self.parts.append(octets)
+        return b""
+
+    def flush(self) -> bytes:
+        return deflate(b"".join(self.parts))
+
+
+def deflate(octets: bytes) -> bytes:
+    """A raw deflate stream; slow to make, so it is kept by what it is of."""
+    kept = DEFLATED / hashlib.sha256(octets).hexdigest()
+    if not kept.exists():
+        DEFLATED.mkdir(parents=True, exist_ok=True)
+        written = kept.with_suffix(f".{os.getpid()}")
+        written.write_bytes(zlib_stream(octets, numiterations=1)[2:-4])
+        written.rename(kept)
+    return kept.read_bytes()
+
+
+def recompress(path: Path) -> None:
+    """Write a finished wheel again with smaller streams; names, times and contents stay."""
+    smaller = path.with_suffix(".new")
+    with ZipFile(path) as built, ZipFile(smaller, "w", ZIP_DEFLATED) as written:
+        entries = built.infolist()
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(deflate, [built.read(one) for one in entries]))
+        for one in entries:
+            entry = ZipInfo(one.filename, one.date_time)
+            entry.external_attr, entry.compress_type = one.external_attr, ZIP_DEFLATED
+            with written.open(entry, "w") as file:
+                file._compressor = Deflated()  # type: ignore[attr-defined]
+                file.write(built.read(one))
+    smaller.rename(path)
 
 
 def wheel_metadata(target: Target) -> str:
@@ -199,6 +292,23 @@ def build_wheel(target: Target, rooms: list[Extension], info: Path, out: Path, c
         return write_wheel(target, compiled, scratch, info=info, out=out, commit=commit)
 
 
+def source_distribution(out: Path, time: int) -> Path:
+    """The sdist of the build backend, written again in one order, with one time stamp and no owner."""
+    path = out / build_sdist(str(out))
+    with tarfile.open(path) as built:
+        members = sorted((one for one in built.getmembers() if one.isfile()), key=lambda one: one.name)
+        files = [(one, built.extractfile(one)) for one in members]
+        octets = io.BytesIO()
+        with tarfile.open(fileobj=octets, mode="w", format=tarfile.PAX_FORMAT) as written:
+            for member, file in files:
+                plain = tarfile.TarInfo(member.name)
+                plain.size, plain.mtime = member.size, time
+                plain.mode = 0o755 if member.mode & 0o100 else 0o644
+                written.addfile(plain, file)
+    path.write_bytes(gzip.compress(octets.getvalue(), mtime=0))
+    return path
+
+
 def git(*words: str) -> str:
     """What git says of this checkout."""
     return subprocess.run(["git", *words], check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip()
@@ -214,24 +324,33 @@ def write_sums(out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", action="append", choices=ARCHITECTURES, help="only these; default all")
-    parser.add_argument("--python", action="append", choices=SUITES, help="only these; default all")
+    parser.add_argument(
+        "--python", action="append", choices=[*SUITES, NATIVE_ONLY], help="only these; default all at hand"
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="where the wheels go (default: beside this file)")
     parser.add_argument("--no-sdist", action="store_true", help="wheels only")
+    parser.add_argument("--no-wheels", action="store_true", help="the source distribution only")
+    parser.add_argument("--no-abi3", action="store_true", help="no wheels for the stable ABI")
     arguments = parser.parse_args()
 
     os.chdir(ROOT)
-    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--", "sipcore", "src_pyx", "setup.py", "pyproject.toml", "wheels/*.py")
+    commit = git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    pythons = arguments.python or [*SUITES, *([NATIVE_ONLY] if native_headers(NATIVE_ONLY) else [])]
     rooms = translated_rooms()
     with tempfile.TemporaryDirectory() as temporary:
         info = metadata(Path(temporary))
-        for target in targets(arguments.architecture or list(ARCHITECTURES), arguments.python or list(SUITES)):
+        for target in targets(arguments.architecture or list(ARCHITECTURES), pythons):
+            if arguments.no_wheels or (arguments.no_abi3 and target.stable_abi):
+                continue
             path = build_wheel(target, rooms, info, out, commit)
             print(f"{path.stat().st_size // 1024:5d} KiB  {path.name}", flush=True)
     if not arguments.no_sdist:
-        print("          ", build_sdist(str(out)))
+        path = source_distribution(out, int(os.environ["SOURCE_DATE_EPOCH"]))
+        print(f"{path.stat().st_size // 1024:5d} KiB  {path.name}")
     write_sums(out)
 
 

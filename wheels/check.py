@@ -1,56 +1,53 @@
 """Check finished wheels: what is in them, and that they work where they will be installed.
 
-    python wheels/check.py WHEEL [WHEEL ...] [--tests PYTEST-ARGUMENT ...]
+    python wheels/check.py WHEEL [WHEEL ...] [--tests all|rooms]
 
 Each wheel is looked into (size, machine, symbol versions, stable ABI) and then
-unpacked into an empty folder with its dependencies, where the project's tests
-run against it from outside the source tree: natively on x86-64, under qemu-user
-with Debian's CPython of that architecture elsewhere.
+installed into an empty environment, where the project's tests and the demo run
+against it from outside the source tree: natively in a virtual environment of
+each CPython on the PATH, with Debian's CPython where there is none, under
+qemu-user where it is foreign.
+
+"all" is every test but those that read the source tree (marked `tree`), take
+long or need peers; an emulator also leaves out those that start an interpreter
+or a compiler (`native`).  "rooms", the default for an emulator, are those of
+the compiled rooms and the torture set.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from packaging.utils import parse_wheel_filename
-
-from build import ARCHITECTURES, BUILD, HERE, ROOT, SUITES, Architecture
+from build import ROOT
+from emulator import Rejected, Wheel, beside, emulated, install, on_the_path, run
 
 SIZE_LIMIT = 1 << 20
-QEMU = {"aarch64": "qemu-aarch64-static", "armv7l": "qemu-arm-static"}
-LOADERS = {"x86_64": "lib64/ld-linux-x86-64.so.2"}
-TEST_TOOLS = ("pytest", "hypothesis", "dnspython")
-DEFAULT_TESTS = ("-m", "not slow and not interop", "tests")
+TEST_TOOLS = ("pytest", "hypothesis")
+DEPENDENCIES = ("dnspython",)
+NATIVELY = "not slow and not interop and not tree"
+ROOMS = [
+    "tests/test_batch.py", "tests/test_client.py", "tests/test_connections.py", "tests/test_engine.py",
+    "tests/test_fields.py", "tests/test_framing.py", "tests/test_instruction_sets.py", "tests/test_message.py",
+    "tests/test_names.py", "tests/test_serialize.py", "tests/test_server.py", "tests/test_siphash.py",
+    "tests/test_small_boards.py", "tests/test_timers.py", "tests/test_torture.py", "tests/test_transactions.py",
+    "tests/test_uri.py", "tests/machines",
+]  # fmt: skip
+BEST_INSTRUCTION_SET = {"aarch64": "neon"}
+"""What the scan must use there: the processor always has it."""
 
-
-class Rejected(Exception):
-    """A wheel that must not be published, and why."""
-
-
-class Wheel:
-    """A wheel by its file name (PEP 427)."""
-
-    def __init__(self, path: Path) -> None:
-        _, _, _, tags = parse_wheel_filename(path.name)
-        tag = sorted(tags, key=str)[0]
-        self.path = path.resolve()
-        self.interpreter = tag.interpreter
-        self.stable_abi = tag.abi == "abi3"
-        self.architecture: Architecture = next(a for a in ARCHITECTURES.values() if tag.platform.endswith(a.wheel))
-
-    @property
-    def pythons(self) -> list[str]:
-        """The CPython versions to run it on: its own, or every one at hand for the stable ABI."""
-        if self.stable_abi:
-            return list(SUITES)
-        return [f"{self.interpreter[2]}.{self.interpreter[3:]}"]
+LOOK = """
+import json
+import sipcore
+from sipcore import __build__, _message
+print(json.dumps([__build__.TAG, _message.__file__, _message.instruction_sets(), sipcore.parse is _message.parse]))
+"""
 
 
 def check_contents(wheel: Wheel) -> None:
@@ -64,74 +61,97 @@ def check_contents(wheel: Wheel) -> None:
         raise Rejected(f"{wheel.path.name}: not {wanted}:\n{told}")
     if wheel.stable_abi:
         run([sys.executable, "-m", "abi3audit", "--strict", str(wheel.path)])
+    print(f"{wheel.path.name}: {size} octets, {wanted}{', abi3' if wheel.stable_abi else ''}", flush=True)
 
 
-def install(wheel: Wheel, python: str, folder: Path) -> None:
-    """The wheel and what its tests need, unpacked into `folder` for the target, not for this interpreter."""
-    platforms = [f"manylinux{tag}_{wheel.architecture.wheel}" for tag in ("2014", "_2_17", "_2_28", "_2_31")]
-    options = [f"--platform={one}" for one in platforms] + ["--only-binary=:all:", f"--python-version={python}"]
-    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), *options]
-    run([*command, "--no-deps", str(wheel.path)])
-    run([*command, *TEST_TOOLS])
+def interpreter(wheel: Wheel, python: str, folder: Path) -> list[str]:
+    """The command that starts a CPython which has the wheel, its dependencies and the test tools in `folder`."""
+    found = None if wheel.is_foreign else on_the_path(python)
+    if found is None:
+        install(wheel, python, folder, *DEPENDENCIES, *TEST_TOOLS)
+        return (emulated if wheel.is_foreign else beside)(wheel, python, folder)
+    run([found, "-m", "venv", str(folder)])
+    run([str(folder / "bin/python"), "-m", "pip", "install", "-q", str(wheel.path), *TEST_TOOLS])
+    return [str(folder / "bin/python")]
 
 
-def interpreter(wheel: Wheel, python: str, site: Path) -> list[str]:
-    """The command that starts the target's CPython with `site` on its path."""
-    root = BUILD / "roots" / f"{wheel.architecture.debian}-{python}"
-    run([str(HERE / "fetch_root.sh"), SUITES[python], python, wheel.architecture.debian, str(root)])
-    program = str(root / f"usr/bin/python{python}")
-    if wheel.architecture.wheel in QEMU:
-        emulator = shutil.which(QEMU[wheel.architecture.wheel])
-        if emulator is None:
-            raise Rejected(f"{wheel.path.name}: cannot be run without {QEMU[wheel.architecture.wheel]}")
-        return [emulator, "-L", str(root), "-E", f"PYTHONPATH={site}", "-E", f"PYTHONHOME={root}/usr", program]
-    libraries = f"{root}/usr/lib/{wheel.architecture.triple}:{root}/lib/{wheel.architecture.triple}"
-    start = ["env", f"PYTHONPATH={site}", f"PYTHONHOME={root}/usr"]
-    return [*start, str(root / LOADERS[platform.machine()]), "--library-path", libraries, program]
+def check_running(wheel: Wheel, python: str, tests: str) -> None:
+    """Import, tests and the demo's registrations on one CPython."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        site = folder / "site"
+        start = interpreter(wheel, python, site)
+        copy_tests(folder)
+        told = run([*start, "-P", "-c", LOOK], cwd=folder, capture=True)
+        look_at(wheel, told, site)
+        run([*start, "-P", "-m", "pytest", *pytest_arguments(wheel, tests)], cwd=folder)
+        run([*start, "-P", "-m", "sipcore", "demo", "--once"], cwd=folder)
+        print(f"{wheel.path.name}: passed on CPython {python}", flush=True)
 
 
-def check_running(wheel: Wheel, tests: list[str]) -> None:
-    """Import, unit tests and the demo's registrations, on every CPython that the wheel is for."""
-    for python in wheel.pythons:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            site = folder / "site"
-            install(wheel, python, site)
-            for name in ("tests", "pyproject.toml"):
-                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-                copy(ROOT / name, folder / name)
-            start = interpreter(wheel, python, site)
-            print(f"{wheel.path.name} on CPython {python}:", flush=True)
-            run([*start, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], cwd=folder)
-            run([*start, "-P", "-m", "sipcore", "demo", "--once"], cwd=folder)
+def copy_tests(folder: Path) -> None:
+    """The project without its package."""
+    for name in run(["git", "-C", str(ROOT), "ls-files"], capture=True).splitlines():
+        if not name.startswith(("sipcore/", "wheels/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
 
 
-def run(command: list[str], *, cwd: Path | None = None, capture: bool = False) -> str:
-    """Run a command to its end; what it printed, or Rejected with it."""
-    done = subprocess.run(
-        command, cwd=cwd, text=True, check=False, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        stdout=subprocess.PIPE if capture else None, stderr=subprocess.STDOUT if capture else None,
-    )  # fmt: skip
-    if done.returncode:
-        raise Rejected(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout or ''}")
-    return done.stdout or ""
+def look_at(wheel: Wheel, told: str, site: Path) -> None:
+    """That the wheel's own rooms were imported, and use the vectors that the processor has."""
+    tag, file, sets, _ = json.loads(told)
+    best = BEST_INSTRUCTION_SET.get(wheel.architecture.wheel)
+    if tag not in wheel.path.name or not Path(file).is_relative_to(site.resolve()):
+        raise Rejected(f"{wheel.path.name}: another sipcore was imported: {told}")
+    if best and sets[0] != best:
+        raise Rejected(f"{wheel.path.name}: does not use {best} but {sets[0]}")
+    print(f"{wheel.path.name}: imported, instruction sets {', '.join(sets)}", flush=True)
+
+
+def pytest_arguments(wheel: Wheel, tests: str) -> list[str]:
+    """What pytest is given."""
+    chosen = ["tests"] if tests == "all" else [name for name in ROOMS if (ROOT / name).exists()]
+    which = f"{NATIVELY} and not native" if wheel.is_foreign else NATIVELY
+    return ["-q", "-p", "no:cacheprovider", "-m", which, *chosen]
+
+
+def checks(paths: list[Path], options: argparse.Namespace) -> list[tuple[Wheel, str, str]]:
+    """Every (wheel, CPython, choice of tests) to run; the wheels have been looked into."""
+    found = []
+    for path in paths:
+        wheel = Wheel(path)
+        check_contents(wheel)
+        tests = options.tests or ("rooms" if wheel.is_foreign else "all")
+        found += [] if options.contents else [(wheel, python, tests) for python in wheel.pythons]
+    return found
+
+
+def outcome(check: tuple[Wheel, str, str]) -> str:
+    """What is wrong with a wheel, "" for nothing."""
+    try:
+        check_running(*check)
+    except Rejected as why:
+        return f"rejected on CPython {check[1]}: {why}"
+    return ""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheels", nargs="+", type=Path)
-    parser.add_argument("--tests", nargs=argparse.REMAINDER, default=list(DEFAULT_TESTS), help="what pytest is given")
-    arguments = parser.parse_args()
-    rejected = 0
-    for path in arguments.wheels:
-        try:
-            wheel = Wheel(path)
-            check_contents(wheel)
-            check_running(wheel, arguments.tests)
-        except Rejected as why:
-            print(f"rejected: {why}", file=sys.stderr)
-            rejected += 1
-    return 1 if rejected else 0
+    parser.add_argument("--tests", choices=("all", "rooms"), help="default: all natively, rooms under an emulator")
+    parser.add_argument("--contents", action="store_true", help="look into the wheels, run nothing")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many at a time")
+    options = parser.parse_args()
+    try:
+        todo = checks(options.wheels, options)
+    except Rejected as why:
+        print(f"rejected: {why}", file=sys.stderr)
+        return 1
+    with ThreadPoolExecutor(options.jobs) as pool:
+        faults = [fault for fault in pool.map(outcome, todo) if fault]
+    print("\n".join(faults), file=sys.stderr)
+    print(f"{len(todo) - len(faults)} checks passed, {len(faults)} failed")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

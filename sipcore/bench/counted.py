@@ -2,10 +2,11 @@
 
 A mark is a call of getppid(2), which nothing else here makes: callgrind can be
 told to begin a new count at each (`--dump-before=getppid`), an emulator's
-plug-in sees the system call.  Counts of odd number (from 0 on: what lies
-between the second mark and the third) are nobody's; each line of the output
-names the operation of the next even one: its name, how many pieces its work
-was, what a piece is, separated by tabs.
+plug-in sees the system call.  The first line of the output says what counts
+depend on (`machine.build_identity`), each further one, in turn, to which
+operation the next count belongs: its name, how many pieces its work was and
+what a piece is, separated by tabs.  What lies before the first of its two
+marks belongs to nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import os
 import sys
 
+from sipcore.bench import machine
 from sipcore.bench.exchanges import exchanges
 from sipcore.bench.operations import Operation, operations
 
@@ -24,6 +26,7 @@ REPEATS = 2
 def main(names: list[str]) -> None:
     """Run each operation (those of `names`, or all) REPEATS times between marks."""
     gc.disable()
+    print(machine.build_identity(), flush=True)
     for operation in (*operations(), *exchanges()):
         if not names or operation.name in names:
             _count(operation)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
 import sys
 import sysconfig
 from importlib import import_module
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CPU = Path("/sys/devices/system/cpu")
+ZONES = Path("/sys/class/thermal")
 THROTTLE_COUNTS = "cpu*/thermal_throttle/*_throttle_count"
 BOARD_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
@@ -28,8 +31,27 @@ def describe() -> dict[str, Any]:
         "interpreter": f"{platform.python_implementation()} {platform.python_version()} ({platform.python_compiler()})",
         "event_loop": _event_loop(),
         "governor": _text(CPU / "cpu0/cpufreq/scaling_governor"),
+        "temperature": _temperature(),
         "throttled": throttled(),
     }
+
+
+def build_identity() -> str:
+    """Architecture, instruction set, compiler, Cython and interpreter: what a count of instructions depends on."""
+    from sipcore import _message  # noqa: PLC0415  (the rest of this room needs no compiled one)
+
+    interpreter = f"CPython {platform.python_version()} built by {platform.python_compiler()}"
+    return f"{platform.machine()} {_message.instruction_sets()[0]}, {_compiler(Path(_message.__file__))}, {interpreter}"
+
+
+def _compiler(compiled: Path) -> str:
+    """What translated and compiled the rooms; a wheel says it, a build in the tree left its traces."""
+    build = _build()
+    if "compiler" in build:
+        return f"{build['compiler']} {build['tag'].partition('-manylinux')[0]}"
+    told = re.search(rb"(GCC): \([^)]*\) ([0-9.]+)|(clang) version ([0-9.]+)", compiled.read_bytes())
+    words = b" ".join(word for word in told.groups() if word).decode() if told else "an unknown compiler"
+    return f"{words}, Cython {_version('Cython')}"
 
 
 def throttled() -> int | None:
@@ -45,8 +67,24 @@ def _build() -> dict[str, Any]:
     try:
         build = import_module("sipcore.__build__")
     except ModuleNotFoundError:
-        return {"tag": "source tree", "flags": sysconfig.get_config_var("CFLAGS")}
-    return {name.lower(): getattr(build, name) for name in ("COMMIT", "TAG", "COMPILER", "FLAGS", "STABLE_ABI")}
+        return {"commit": _commit(), "tag": "source tree", "flags": sysconfig.get_config_var("CFLAGS")}
+    return {name.lower(): getattr(build, name) for name in ("COMMIT", "TAG", "COMPILER", "FLAGS", "STABLE_ABI", "COST")}
+
+
+def _commit() -> str | None:
+    """Of the tree that this package is used from, "-dirty" when it differs; None without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return told.stdout.strip() or None
+
+
+def _temperature() -> float | None:
+    """Degrees Celsius of the hottest zone."""
+    told = [text for path in ZONES.glob("thermal_zone*/temp") if (text := _text(path)) is not None]
+    return max((int(text) / 1000 for text in told), default=None)
 
 
 def _cpu_model() -> str | None:

@@ -71,12 +71,25 @@ def measure(rounds: int) -> Iterator[Figure]:
         for name, what, _, _ in CASES:
             yield figure(name, what, "", invalid="this system does not tell a process's CPU time")
         return
+    if fault := _cannot_start():
+        for name, what, _, _ in CASES:
+            yield figure(name, what, "", invalid=fault)
+        return
     _pin(0, 0)
     with ExitStack() as peers:
         yardstick = peers.enter_context(Peer("yardstick"))
         servers = {kind: peers.enter_context(Peer(kind)) for kind in dict.fromkeys(case[2] for case in CASES)}
         for name, what, kind, load in CASES:
             yield _case(name, what, server=servers[kind], yardstick=yardstick, load=load, rounds=rounds)
+
+
+def _cannot_start() -> str:
+    """Why a server process cannot be started; an emulator that knows one program alone is such a case."""
+    try:
+        subprocess.run([sys.executable, "-c", ""], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"a server cannot be started: {error}"
+    return ""
 
 
 def _case(name: str, what: str, *, server: Peer, yardstick: Peer, load: Kind, rounds: int) -> Figure:

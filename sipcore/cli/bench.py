@@ -32,7 +32,8 @@ def command(options: argparse.Namespace) -> int:
     result: dict[str, object] = {"machine": before, "figures": [one.as_dict() for one in figures]}
     if options.out:
         Path(options.out).write_text(json.dumps(result, indent=2) + "\n")
-    print_result(result, [*_heading(before), *table(figures, old)], as_json=options.json)
+    lines = [*_heading(before), *table(figures, old), *_unlike(before, old)]
+    print_result(result, lines, as_json=options.json)
     return FAILED if any(one.invalid for one in figures) else DONE
 
 
@@ -48,8 +49,18 @@ def _measure(options: argparse.Namespace) -> list[Figure]:
 def _heading(told: dict[str, Any]) -> list[str]:
     build = told["build"]
     return [
-        f"sipcore {told['sipcore'] or 'not installed'} ({build['tag']})",
+        f"sipcore {told['sipcore'] or 'not installed'} ({build['tag']}, commit {build['commit'] or 'unknown'})",
+        *([f"built for the stable ABI, which costs: {build['cost']}"] if build.get("cost") else []),
         f"{told['cpu']}, {told['cores']} cores, {told['kernel']}",
         f"{told['interpreter']}, {told['event_loop']}, governor {told['governor'] or 'unknown'}",
         "",
     ]
+
+
+def _unlike(told: dict[str, Any], old: dict[str, Any] | None) -> list[str]:
+    """What the two machines of a comparison differ in: then it says less, or nothing."""
+    if old is None:
+        return []
+    before = old.get("machine", {})
+    names = ("cpu", "cores", "architecture", "interpreter", "event_loop", "governor")
+    return ["", *(f"{name} was {before.get(name)}" for name in names if before.get(name) != told[name])]

@@ -10,7 +10,6 @@ closes anything.  Does not know: sockets, the clock, messages, transactions.
 """
 
 import base64
-import hmac
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -557,8 +556,10 @@ cdef class ConnectionTable:
             return 0
         if len(octets) != 16 or octets[0] >= 0x80:
             return 0
+        from hmac import compare_digest     # brings in OpenSSL, which few need for this
+
         flow = int.from_bytes(octets[:8], "big")
-        if not hmac.compare_digest(self.flow_token(flow), token) or self.flow_local(flow) is None:
+        if not compare_digest(self.flow_token(flow), token) or self.flow_local(flow) is None:
             return 0
         return flow
 

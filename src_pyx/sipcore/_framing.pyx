@@ -36,9 +36,9 @@ cdef class StreamFramer:
     Costs the time of its octets once: what was searched is not searched again, whatever the chunks.
     """
 
-    def __cinit__(self, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX, uint32_t max_headers=2048,
+    def __cinit__(self, *, uint32_t max_size=131072, uint32_t max_head_size=65535, uint32_t max_headers=2048,
                   uint32_t max_header_size=16384, uint32_t max_name_size=128, uint32_t max_parameters=128,
-                  uint32_t lenience=SIP_LENIENT_USUAL):
+                  uint32_t lenience=63):
         self.lines = self.inline_lines
         self.limits.flags = SIP_STREAM
         self.limits.message_size = max_size

@@ -404,9 +404,9 @@ cdef bytes octets_copied(object data):
     return bytes(data)
 
 
-def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=SIP_HEAD_MAX,
+def parse(data: bytes | bytearray | memoryview, *, uint32_t max_size=131072, uint32_t max_head_size=65535,
           uint32_t max_headers=2048, uint32_t max_header_size=16384, uint32_t max_name_size=128,
-          uint32_t max_parameters=128, uint32_t lenience=SIP_LENIENT_USUAL) -> Request | Response:
+          uint32_t max_parameters=128, uint32_t lenience=63) -> Request | Response:
     """The message in one datagram, or one framed message of a stream (RFC 3261 section 7).
 
     The limits and the lenience are those of sipcore.Limits.

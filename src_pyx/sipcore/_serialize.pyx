@@ -15,7 +15,6 @@ from sipcore.scan cimport *
 from sipcore._text cimport same_name
 from sipcore._uri cimport octets_of
 
-from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from sipcore import constants
@@ -568,6 +567,8 @@ class Change(NamedTuple):
 
 def diff(before: list[tuple[str, str]], after: list[tuple[str, str]]) -> list[Change]:
     """The changes that make `after` of `before`, both (name, value) pairs."""
+    from difflib import SequenceMatcher     # needed for this alone
+
     changes: list[Change] = []
     for operation, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if operation != "equal":

@@ -27,7 +27,6 @@ from sipcore._text cimport has_line_end, span_text, span_text_or_none, text_of
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from sipcore.errors import ParseError, UsageError
 
@@ -101,11 +100,15 @@ def unescape(str text) -> str:
     """One round of %-unescaping (RFC 3261 section 19.1.2)."""
     if "%" not in text:
         return text
+    from urllib.parse import unquote_to_bytes   # a large module that most messages do not need
+
     return unquote_to_bytes(encoded(text)).decode("utf-8", "surrogateescape")
 
 
 def escape(str text, str safe) -> str:
     """UsageError for surrogates that stand for no octets."""
+    from urllib.parse import quote_from_bytes
+
     try:
         return quote_from_bytes(encoded(text), safe)
     except ParseError as error:
