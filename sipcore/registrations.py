@@ -496,7 +496,7 @@ class Registration:
             self._on_state(self)
 
     async def _until_registered(self) -> None:
-        while not self.is_registered:
+        while self.state is not RegistrationState.REGISTERED:
             await self._news()
 
     def _news(self) -> asyncio.Future[None]:

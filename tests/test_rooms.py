@@ -57,9 +57,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("admission", "answering", "credentials", "forking", "keeper", "link", "registrant"),
     ("membership", "proxy", "registration_path", "routing", "ways"),
     ("contact_port", "registering", "registrar", "registrations"),
+    ("simpeers",),
     ("service",),
     ("device",),
     ("",),  # the public face, sipcore/__init__.py
+    ("pytest_plugin",),
     ("demo", "bench.*"),
     ("cli.*",),
     ("__main__",),
