@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "register_response",
         "status",
     ),
-    ("config", "driver", "ports", "resolver", "streams", "workers"),
+    ("binding_store", "config", "driver", "ports", "resolver", "streams", "workers"),
     ("finding", "interfaces", "no_media", "pacing", "simnet", "tls"),
     ("aio",),
     ("sim",),
