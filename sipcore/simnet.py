@@ -366,7 +366,7 @@ class SimStream:
                 self._network.loop.call_later(link.delay, peer._finish, "connection reset by the far side")
 
     def vanish(self) -> None:
-        """This end is gone and says nothing; the far one is reset when it sends (RFC 9293 section 3.5.1)."""
+        """This end is gone and says nothing; the far one is reset when it sends."""
         self._finish("forgotten")
 
     def pause(self) -> None:
