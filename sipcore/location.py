@@ -127,6 +127,13 @@ class LocationService:
             _check_order(binding, registration)
         self._bindings.pop(address_of_record, None)
 
+    def restore(self, address_of_record: str, bindings: Iterable[Binding]) -> None:
+        """Have these bindings and no others: what was kept elsewhere."""
+        held = {binding.key: binding for binding in bindings}
+        self._bindings.pop(address_of_record, None)
+        if held:
+            self._bindings[address_of_record] = held
+
     def forget_flow(self, flow: int) -> int:
         """Drop the bindings that could only be reached on this connection (RFC 5626 section 6); their count."""
         dropped = 0

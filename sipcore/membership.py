@@ -15,6 +15,7 @@ from sipcore._message import Response
 from sipcore.errors import SipError
 from sipcore.outgoing import ClientTransaction, NextHop
 from sipcore.policy.decisions import Decision
+from sipcore.policy.locate import Target
 from sipcore.policy.register import SendRegister
 from sipcore.policy.registration import RegistrationMachine, State
 from sipcore.registrant import Answer, Registrant, RegistrantOwner
@@ -42,7 +43,15 @@ class Common(Protocol):
     find_hop: NextHop
 
     def when_ready(self, what: Callable[[], None]) -> None:
-        """Do it now, or once the way to the registrar is known."""
+        """Do it now, or once the way to the registrar is known and free."""
+        ...
+
+    def on_sent(self) -> None:
+        """A REGISTER is under way."""
+        ...
+
+    def on_ended(self) -> None:
+        """A REGISTER is no longer under way."""
         ...
 
 
@@ -83,6 +92,13 @@ class Member(Registrant):
             self.tell(self.machine.on_timer, name)
         else:
             self._common.when_ready(lambda: self._registration.on_member_due(name))
+
+    def _sent(self, transaction: ClientTransaction, target: Target | None) -> None:
+        self._common.on_sent()
+
+    def _ended(self, answer: Answer) -> None:
+        super()._ended(answer)
+        self._common.on_ended()
 
     def on_final(self, answer: Answer, transaction: ClientTransaction, response: Response) -> None:
         self._registration.on_member_went(transaction.decision)

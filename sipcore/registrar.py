@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from sipcore._fields import Address
 from sipcore._message import Request
 from sipcore._uri import Uri
+from sipcore.binding_store import BindingStore
 from sipcore.digest import PLACES, DigestServer, Stored
 from sipcore.errors import ParseError, TransportError
 from sipcore.location import (
@@ -45,6 +46,8 @@ class Registrar:
     `users` gives each user name its password (or HA1 by algorithm); with None
     nobody is asked for credentials.  `service_route` values stand in every 200
     (RFC 3608).  A user may register only the address of record that bears its name.
+    With a `store` a REGISTER is answered once its bindings are on disk, 500 where
+    they cannot be (FAULTS 54), and those of before the start are there again.
     """
 
     def __init__(
@@ -56,13 +59,17 @@ class Registrar:
         realm: str = "",
         limits: Limits | None = None,
         service_route: Sequence[str] = (),
+        store: BindingStore | None = None,
     ) -> None:
         self.user_agent = user_agent
+        self.store = store
         self.domains = frozenset(domain.lower() for domain in domains)
         self.location = LocationService(limits or Limits())
         self.service_route = tuple(service_route)
         self.accepted = 0
         self.refused = 0
+        for address_of_record, held in (store.load() if store is not None else {}).items():
+            self.location.restore(address_of_record, held.values())
         self.digest: DigestServer | None = None
         if users is not None:
             self.digest = DigestServer(realm or domains[0], users.get, user_agent.env.key())
@@ -79,6 +86,7 @@ class Registrar:
         try:
             if self._is_elsewhere(request):
                 return
+            before = self._before(request)
             headers = self._register(request)
         except RegisterRefused as refused:
             self.refused += 1
@@ -86,6 +94,36 @@ class Registrar:
         except ParseError as error:
             self.refused += 1
             request.reply(400, headers=[("Warning", f'399 sipcore "{_quotable(error.reason)}"')])
+        else:
+            self._acknowledge(request, headers, before)
+
+    def _before(self, request: Request) -> tuple[Binding, ...]:
+        """The bindings that a REGISTER may change, where they are kept on disk."""
+        if self.store is None or request.to is None:
+            return ()
+        return self.location.bindings(self._address_of_record(request.to.uri), self.user_agent.env.now())
+
+    def _acknowledge(self, request: Request, headers: list[Header], before: tuple[Binding, ...]) -> None:
+        """200, with a store once what was bound is on disk: never a 200 for what a crash would forget."""
+        store, to = self.store, request.to
+        if store is None or to is None or not request.get_all("Contact"):
+            self._conclude(request, headers)
+            return
+        address_of_record = self._address_of_record(to.uri)
+
+        def done(well: bool, bindings: tuple[Binding, ...] | None) -> None:
+            if bindings is not None:
+                self.location.restore(address_of_record, bindings)
+            self._conclude(request, headers if well else None)
+
+        after = self.location.bindings(address_of_record, self.user_agent.env.now())
+        store.put(address_of_record, before, after, done)
+
+    def _conclude(self, request: Request, headers: list[Header] | None) -> None:
+        """200 with `headers`, or 500 for bindings that could not be kept."""
+        if headers is None:
+            self.refused += 1
+            request.reply(500, "Bindings Cannot Be Kept")
         else:
             self.accepted += 1
             request.reply(200, headers=headers)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -42,6 +43,7 @@ from sipcore.ways import StreamWay, make_way
 logger = logging.getLogger("sipcore.registrations")
 
 MAXIMUM_NOTES = 8
+MOST_UNDER_WAY = 512  # REGISTERs without a final answer
 MAXIMUM_SHARED_DECISIONS = 32
 STOP_TIMEOUT = 32.0
 
@@ -104,7 +106,8 @@ class Registrations:
         self.find_hop: NextHop = self._find_hop
         self._pacer = Pacer(env.now, self.start_timer, spread)
         self._members: dict[str, Registration] = {}
-        self._held: list[Callable[[], None]] = []
+        self._held: deque[Callable[[], None]] = deque()
+        self._under_way = 0
         self._counts = dict.fromkeys(RegistrationState, 0)
         self._listeners: list[Listener[Registration]] = []
         self._decisions: list[Decision] = []
@@ -203,11 +206,24 @@ class Registrations:
                 self.close()
 
     def when_ready(self, what: Callable[[], None]) -> None:
-        """Do it now, or once the lookup under way is over: one lookup for all, and nothing waits in a task."""
-        if self.way.is_ready():
+        """Do it now, or in its turn once the lookup under way is over, or once fewer REGISTERs are under way.
+
+        So one lookup serves all, nothing waits in a task, and a registrar that is slow is not sent more and more.
+        """
+        if self._under_way < MOST_UNDER_WAY and self.way.is_ready():
             what()
         else:
             self._held.append(what)
+
+    def on_sent(self) -> None:
+        """One more REGISTER is under way."""
+        self._under_way += 1
+
+    def on_ended(self) -> None:
+        """One fewer: somebody else's turn."""
+        self._under_way -= 1
+        if self._held and self._under_way < MOST_UNDER_WAY and self.way.is_ready():
+            self._held.popleft()()
 
     def _changed(self, registration: Registration, before: RegistrationState, state: RegistrationState) -> None:
         self._counts[before] -= 1
@@ -274,7 +290,7 @@ class Registrations:
             self.user_agent.disconnect(self.way.flow, why)
 
     def _release(self) -> None:
-        held, self._held = self._held, []
+        held, self._held = self._held, deque()
         for what in held:
             self._pacer.put(lambda what=what: self.when_ready(what))  # type: ignore[misc]
 
@@ -496,7 +512,7 @@ class Registration:
             self._on_state(self)
 
     async def _until_registered(self) -> None:
-        while not self.is_registered:
+        while self.state is not RegistrationState.REGISTERED:
             await self._news()
 
     def _news(self) -> asyncio.Future[None]:

@@ -32,6 +32,7 @@ from sipcore.simnet import (
     Address,
     DatagramPeer,
     Link,
+    Nat,
     Network,
     SimDatagramSocket,
     SimStream,
@@ -43,7 +44,9 @@ from sipcore.streams import OnLost, admits, end_all, end_one
 __all__ = [
     "Delayed",
     "Failure",
+    "InTurn",
     "Link",
+    "Nat",
     "ScriptedDns",
     "SimEnv",
     "SimLoop",
@@ -109,14 +112,27 @@ class Delayed:
     answer: Script
 
 
+@dataclass
+class InTurn:
+    """Scripted answers to one question after another; the last one stays."""
+
+    scripts: Sequence[Script]
+    asked: int = 0
+
+    def next(self) -> Script:
+        script = self.scripts[min(self.asked, len(self.scripts) - 1)]
+        self.asked += 1
+        return script
+
+
 Failure = Literal["SERVFAIL", "REFUSED", "timeout"]
 Records = Sequence[str | Srv | Naptr]
-Script = Records | Failure | Delayed
+Script = Records | Failure | Delayed | InTurn
 FAILURES = ("SERVFAIL", "REFUSED", "timeout")
 
 
 class ScriptedDns:
-    """A resolver that answers from a table: (name, type) to records, a failure, or `Delayed`.
+    """A resolver that answers from a table: (name, type) to records, a failure, `Delayed`, or `InTurn`.
 
     What is not in the table is "not found".  `script` may be changed while the
     simulation runs; `asked` lists every question in order.
@@ -140,9 +156,10 @@ class ScriptedDns:
         """Answer as scripted; "timeout" takes `timeout` virtual seconds (SPEC D6)."""
         self.asked.append(question)
         script = self.script.get((question.name.lower(), question.type), ())
-        while isinstance(script, Delayed):
-            await asyncio.sleep(script.seconds)
-            script = script.answer
+        while isinstance(script, Delayed | InTurn):
+            if isinstance(script, Delayed):
+                await asyncio.sleep(script.seconds)
+            script = script.answer if isinstance(script, Delayed) else script.next()
         if isinstance(script, str):
             if script == "timeout":
                 await asyncio.sleep(self.timeout)

@@ -51,6 +51,46 @@ class Packet:
     octets: bytes
 
 
+class Nat:
+    """A translator between one host and the rest: what `inside` sends comes from ports of `outside`.
+
+    A mapping lives for `lifetime` seconds after the last thing sent through it; what
+    comes in for one that ended is dropped, as is what comes from anywhere before
+    the host sent something.
+    """
+
+    def __init__(self, network: Network, inside: str, outside: str, lifetime: float) -> None:
+        self.inside = inside
+        self.outside = outside
+        self.lifetime = lifetime
+        self._network = network
+        self._next_port = 20_000
+        self._ports: dict[Address, tuple[int, float]] = {}
+
+    def outward(self, source: Address) -> Address:
+        """What the far side sees of `source`, an address of the host inside."""
+        now = self._network.loop.time()
+        port, used_at = self._ports.get(source, (0, 0.0))
+        if not port or now - used_at > self.lifetime:
+            self._next_port += 1
+            port = self._next_port
+        self._ports[source] = port, now
+        return self.outside, port
+
+    def inward(self, destination: Address) -> Address | None:
+        """Where what was sent to `destination` outside ends up; None: nowhere."""
+        now = self._network.loop.time()
+        for source, (port, used_at) in self._ports.items():
+            if port == destination[1] and now - used_at <= self.lifetime:
+                return source
+        return None
+
+    def rebind(self) -> None:
+        """Forget all mappings, as a router that was restarted: new ports from now on, connections lead nowhere."""
+        self._ports.clear()
+        self._network.strand_streams(self.inside)
+
+
 ReceiveDatagram = Callable[[bytes, Address], None]
 AcceptStream = Callable[["SimStream"], bool]
 
@@ -64,6 +104,7 @@ class Network:
     default_link: Link = field(default_factory=Link)
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     unplugged: set[str] = field(default_factory=set)
+    nats: dict[str, Nat] = field(default_factory=dict)
     trace: deque[Packet] = field(default_factory=lambda: deque(maxlen=10_000))
 
     def __post_init__(self) -> None:
@@ -123,12 +164,50 @@ class Network:
         """How many connections stand whose listening side is (host, port)."""
         return sum(1 for stream in self._streams if stream.local == (host, port) and stream.accepted)
 
+    def streams_from(self, host: str) -> int:
+        """How many connections a host opened and holds, whatever the far ends know of them."""
+        return sum(1 for stream in self._streams if stream.local[0] == host and not stream.accepted)
+
+    def forget_streams(self, host: str, port: int | None = None) -> int:
+        """The host loses its connections without a word, those that came to `port` if that is given: they are half
+        open, and the far ends hear of it when they send next.  Returns how many."""
+        lost = [stream for stream in self._streams if stream.local[0] == host and port in (None, stream.local[1])]
+        for stream in lost:
+            stream.vanish()
+        return len(lost)
+
+    def strand_streams(self, host: str) -> int:
+        """Nothing passes any more on the connections of `host`, in neither direction, and nobody is told."""
+        lost = [stream for stream in self._streams if stream.local[0] == host]
+        for stream in lost:
+            stream.stranded = True
+            if stream.peer is not None:
+                stream.peer.stranded = True
+        return len(lost)
+
+    def nat(self, inside: str, outside: str, *, lifetime: float = 300.0) -> Nat:
+        """Put a translator in front of a host; connections and datagrams from it come from `outside` from now on."""
+        nat = self.nats[inside] = Nat(self, inside, outside, lifetime)
+        return nat
+
+    def _outward(self, source: Address) -> Address:
+        nat = self.nats.get(source[0])
+        return source if nat is None else nat.outward(source)
+
+    def _inward(self, destination: Address) -> Address | None:
+        nat = next((nat for nat in self.nats.values() if nat.outside == destination[0]), None)
+        return destination if nat is None else nat.inward(destination)
+
+    def _host_at(self, host: str) -> str:
+        """The host behind an address."""
+        return next((nat.inside for nat in self.nats.values() if nat.outside == host), host) if self.nats else host
+
     def _between(self, source: str, destination: str) -> Link:
-        return self.links.get((source, destination), self.default_link)
+        return self.links.get((self._host_at(source), self._host_at(destination)), self.default_link)
 
     def passes(self, source: str, destination: str) -> bool:
         """Whether anything can get from one host to the other now."""
-        if source in self.unplugged or destination in self.unplugged:
+        if self._host_at(source) in self.unplugged or self._host_at(destination) in self.unplugged:
             return False
         return not self._between(source, destination).cut
 
@@ -157,7 +236,7 @@ class Network:
         if not self.passes(source[0], destination[0]) or (link.loss and draw() < link.loss):
             self.counts["lost"] += 1
             return
-        copies = 1
+        seen_as, copies = self._outward(source), 1
         if link.duplicate and draw() < link.duplicate:
             self.counts["duplicated"] += 1
             copies = 2
@@ -167,14 +246,15 @@ class Network:
                 delay += link.reorder_delay
             due = self.loop.time() + delay
             self._sent += 1
-            heapq.heappush(self._under_way, (due, self._sent, octets, source, destination))
+            heapq.heappush(self._under_way, (due, self._sent, octets, seen_as, destination))
             self.loop.call_at(due, self._deliver)
 
     def _deliver(self) -> None:
         """The datagram that is due first arrives; of several at one instant, the one that was sent first."""
         _, _, octets, source, destination = heapq.heappop(self._under_way)
-        receive = self._datagrams.get(destination)
-        if receive is None or destination[0] in self.unplugged:
+        arrived = self._inward(destination)
+        receive = self._datagrams.get(arrived) if arrived is not None else None
+        if receive is None or arrived is None or arrived[0] in self.unplugged:
             self.counts["undeliverable"] += 1
             self._report(octets, source, destination)
             return
@@ -209,7 +289,7 @@ class Network:
         await asyncio.sleep(there.delay)
         accept = self._listeners.get(destination)
         near = SimStream(self, source, destination)
-        far = SimStream(self, destination, source, accepted=True)
+        far = SimStream(self, destination, self._outward(source), accepted=True)
         if accept is not None:
             near.peer, far.peer = far, near
             self._streams.update((near, far))
@@ -270,16 +350,17 @@ class SimStream:
         self.on_stalled: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
         self.paused = False
+        self.stranded = False
         self.waiting = 0
         self._network = network
         self._queue: deque[tuple[float, bytes | None]] = deque()
         self._pump: asyncio.TimerHandle | None = None
         self._stuck_since: float | None = None
-        self._ended = False
+        self.ended = False
 
     def write(self, octets: bytes) -> None:
         """Queue octets for the far side."""
-        if not self._ended:
+        if not self.ended:
             network = self._network
             network.trace.append(Packet(network.loop.time(), "stream", self.local, self.remote, octets))
             self.waiting += len(octets)
@@ -287,8 +368,8 @@ class SimStream:
 
     def close(self) -> None:
         """Close after what is queued; the far side then hears "closed by the far side"."""
-        if not self._ended:
-            self._ended = True
+        if not self.ended:
+            self.ended = True
             self._enqueue(None)
             self._network.forget_stream(self)
 
@@ -300,6 +381,10 @@ class SimStream:
             link = self._network._between(self.local[0], self.remote[0])
             if self._network.passes(self.local[0], self.remote[0]):
                 self._network.loop.call_later(link.delay, peer._finish, "connection reset by the far side")
+
+    def vanish(self) -> None:
+        """This end is gone and says nothing; the far one is reset when it sends."""
+        self._finish("forgotten")
 
     def pause(self) -> None:
         self.paused = True
@@ -327,10 +412,13 @@ class SimStream:
         peer = self.peer
         if peer is None:
             return
-        if peer.paused or not network.passes(self.local[0], self.remote[0]):
+        if peer.paused or self.stranded or not network.passes(self.local[0], self.remote[0]):
             self._wait(now)
             return
         self._stuck_since = None
+        if peer.ended:
+            self._finish("connection reset by the far side")
+            return
         while self._queue and self._queue[0][0] <= now and not peer.paused:
             octets = self._queue.popleft()[1]
             if octets is None:
@@ -354,7 +442,7 @@ class SimStream:
         self._pump = self._network.loop.call_later(CUT_POLL, self._run)
 
     def _receive(self, octets: bytes) -> None:
-        if not self._ended and self.on_data is not None:
+        if not self.ended and self.on_data is not None:
             self.on_data(octets)
 
     def _finish(self, reason: str) -> None:
@@ -363,7 +451,7 @@ class SimStream:
             self._pump.cancel()
             self._pump = None
         self._network.forget_stream(self)
-        self._ended = True
+        self.ended = True
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost(reason)

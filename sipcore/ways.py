@@ -22,6 +22,7 @@ from sipcore.policy.decisions import Decision
 from sipcore.user_agent import UserAgent, split_address
 
 Address = tuple[str, int]
+HOP_LIFE = 0.05  # seconds that one choice of an address serves all who ask
 FAILURE_LIFE = 1.0  # seconds that a failed lookup answers for those who waited for it
 WAIT = 32.0  # seconds that a REGISTER waits for a connection: its Timer F
 SIP_PORT = 5060
@@ -101,7 +102,7 @@ class DatagramWay:
         if self._finding is not None:
             return False
         now = self._user_agent.env.now()
-        if self._hop_at == now or now - self._failed_at < FAILURE_LIFE:
+        if now - self._hop_at < HOP_LIFE or now - self._failed_at < FAILURE_LIFE:
             return True
         try:
             hop = self._next_hop(OutgoingRequest("REGISTER", self._uri))

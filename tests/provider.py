@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from sipcore.config import DeviceConfig, parse_device
 from sipcore.device import Device
 from sipcore.location import Limits
 from sipcore.policy.questions import Srv
-from sipcore.proxy import Proxy
 from sipcore.registrar import Registrar
 from sipcore.sim import SimEnv, SimNetwork
+from sipcore.simpeers import SimProxy, SimRegistrar
 from sipcore.stack import Stack
 
 DOMAIN = "example.com"
@@ -23,68 +22,56 @@ DEVICE_HOST = "192.0.2.1"
 USERS = {f"user{number}": f"word-{number}" for number in range(1, 9)}
 
 
-@dataclass
 class Provider:
-    """The provider's hosts; the edge may be stopped and started again."""
+    """The provider's hosts, of the public test kit; the edge may be stopped and started again."""
 
-    network: SimNetwork
-    limits: Limits = field(default_factory=lambda: Limits(minimum_expires=10))
-    home: Stack = field(init=False)
-    registrar: Registrar = field(init=False)
-    home_proxy: Proxy = field(init=False)
-    edge: Stack | None = field(init=False, default=None)
-    edge_env: SimEnv = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.network.dns.script |= {
+    def __init__(self, network: SimNetwork, limits: Limits | None = None) -> None:
+        network.dns.script |= {
             (DOMAIN, "A"): [HOME_HOST],
             (EDGE, "SRV"): [Srv(0, 0, EDGE_PORT, "host.carrier.net")],
             ("host.carrier.net", "A"): [EDGE_HOST],
         }
-        self.home = Stack(env=self.network.env(HOME_HOST))
-        self.edge_env = self.network.env(EDGE_HOST)
+        self.network = network
+        self.core = SimRegistrar(network, HOME_HOST, domain=DOMAIN, users=USERS, limits=limits)
+        self.edge = SimProxy(network, EDGE_HOST, port=EDGE_PORT)
 
     async def start(self) -> Provider:
-        agent = self.home.user_agent("home", is_proxy=True)
-        for transport in ("udp", "tcp"):
-            await agent.listen(transport, f"{HOME_HOST}:5060")
-        self.registrar = Registrar(agent, domains=[DOMAIN], users=USERS, limits=self.limits)
-        self.home_proxy = Proxy(agent, targets=self.registrar.targets, challenge=self.registrar.challenge)
-        await self.start_edge()
+        await self.core.up()
+        await self.edge.up()
         return self
 
     async def start_edge(self) -> None:
-        self.edge = Stack(env=self.edge_env)
-        agent = self.edge.user_agent("edge", is_proxy=True)
-        for transport in ("udp", "tcp"):
-            await agent.listen(transport, f"{EDGE_HOST}:{EDGE_PORT}")
-        Proxy(agent, path=True)
+        await self.edge.up()
 
     async def stop_edge(self) -> None:
         """The outbound proxy dies: its connections are cut, its ports closed."""
-        if self.edge is not None:
-            for connection in self.edge_connections():
-                connection.end("killed")
-            await self.edge.close(timeout=0)
-            self.edge = None
+        await self.edge.down()
 
     def edge_connections(self) -> list[Any]:
         """The connections that the outbound proxy has now."""
-        return self.edge.engine.connections() if self.edge is not None else []
+        return self.edge.stack.engine.connections() if self.edge.stack is not None else []
 
     async def close(self) -> None:
-        await self.stop_edge()
-        await self.home.close(timeout=0)
+        await self.edge.down()
+        await self.core.down()
+
+    @property
+    def home(self) -> Stack:
+        assert self.core.stack is not None
+        return self.core.stack
+
+    @property
+    def registrar(self) -> Registrar:
+        assert self.core.registrar is not None
+        return self.core.registrar
+
+    @property
+    def edge_env(self) -> SimEnv:
+        return self.edge.env
 
     def bound(self) -> dict[str, list[str]]:
         """User names to the contacts that they are bound to now."""
-        now = self.home.env.now()
-        found = {}
-        for user in USERS:
-            bindings = self.registrar.location.bindings(f"sip:{user}@{DOMAIN}", now)
-            if bindings:
-                found[user] = [binding.contact for binding in bindings]
-        return found
+        return self.core.bindings()
 
 
 def configure(services: int = 1, *, device: str = "", **profile: Any) -> DeviceConfig:

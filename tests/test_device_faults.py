@@ -131,7 +131,7 @@ def test_faults_51_an_interface_that_is_down_for_a_minute_is_outlived(transport:
         await device.sp[1].registered(timeout=5)
         network.unplug(DEVICE_HOST)
         if transport == "TCP":
-            for connection in tuple(device._env.connections):  # type: ignore[union-attr, attr-defined]
+            for connection in tuple(device._stack.engine.connections()):  # type: ignore[union-attr]
                 connection.end("network is unreachable")
         await asyncio.sleep(60)
         with pytest.raises(SipError):
@@ -139,7 +139,7 @@ def test_faults_51_an_interface_that_is_down_for_a_minute_is_outlived(transport:
         network.plug(DEVICE_HOST)
         granted = device.sp[1].registrations
         await until(lambda: device.sp[1].registrations > granted, 260 if transport == "UDP" else 75)
-        assert len(device._env.connections) == (0 if transport == "UDP" else 1)  # type: ignore[union-attr, attr-defined]
+        assert len(device._stack.engine.connections()) == (0 if transport == "UDP" else 1)  # type: ignore[union-attr]
 
     play(story, transport=transport)
 

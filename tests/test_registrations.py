@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import tracemalloc
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,6 +21,7 @@ from sipcore.policy.forms import outbound_value_in
 from sipcore.policy.questions import Srv
 from sipcore.proxy import Proxy
 from sipcore.registrar import Registrar
+from sipcore.registrations import MOST_UNDER_WAY
 from sipcore.sim import SimNetwork
 from sipcore.simnet import DatagramPeer
 
@@ -407,6 +409,26 @@ def test_a_keep_alive_goes_where_registers_go() -> None:
         pings = [packet for packet in network.trace if packet.octets[:4] == bytes.fromhex("00010000")]
         assert 5 <= len(pings) <= 8  # one for all, not one for each
         assert {packet.destination for packet in pings} == {(HOME, 5060)}
+
+    in_world(main)
+
+
+def test_a_registrar_that_is_slow_is_not_sent_more_and_more() -> None:
+    async def main(network: SimNetwork, gateway: sipcore.Stack, registrar: Registrar) -> None:
+        network.trace = deque(maxlen=100_000)
+        peer, _ = await scripted(network)
+        registrations = Registrations(gateway, "sip:192.0.2.7")
+        for number in range(800):
+            registrations.add(f"user{number}")
+        await asyncio.sleep(20)
+        asked = {parsed_request(octets).call_id for octets, _ in peer.received}
+        assert len(asked) == MOST_UNDER_WAY
+        for octets, source in peer.received[:]:
+            peer.send(response_octets(octets, 200), source)
+        await asyncio.sleep(1)
+        for octets, source in peer.received[:]:
+            peer.send(response_octets(octets, 200), source)
+        await registrations.registered(timeout=5)
 
     in_world(main)
 

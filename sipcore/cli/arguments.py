@@ -139,6 +139,7 @@ def _add_registrar(commands: Commands) -> None:
         metavar="NAME=SECRET",
         help="a user (SECRET: a literal, env:NAME or file:PATH); repeatable; without any nobody is asked",
     )
+    parser.add_argument("--store", metavar="FILE", help="keep bindings in this file, so that a crash loses none")
     parser.add_argument("--minimum-expires", type=_count, default=60, metavar="SECONDS", help="shortest life (60)")
     parser.add_argument(
         "--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop by itself after this time"

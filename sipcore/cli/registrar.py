@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sipcore import aio
+from sipcore.binding_store import BindingStore
 from sipcore.cli.output import BAD_INPUT, DONE, print_lines, print_object, say, say_error
 from sipcore.env import Listener
-from sipcore.errors import TransportError
+from sipcore.errors import TransportError, UsageError
 from sipcore.handover import SCHEME
 from sipcore.location import Limits
 from sipcore.proxy import Proxy
@@ -42,7 +43,14 @@ def command(options: argparse.Namespace) -> int:
         say_error(f"--user: {error}", as_json=options.json)
         return BAD_INPUT
     if options.workers == 1 and not options.handover:
-        return aio.run(serve(options, users))
+        try:
+            return aio.run(serve(options, users))
+        except UsageError as error:
+            say_error(str(error), as_json=options.json)
+            return BAD_INPUT
+    if options.store:
+        say_error("--store: the file belongs to one process: neither --workers nor --handover", as_json=options.json)
+        return BAD_INPUT
     return serve_workers(
         lambda stack: serve_as_worker(stack, options, users),
         workers=options.workers,
@@ -82,7 +90,11 @@ async def start(stack: Stack, options: argparse.Namespace, users: dict[str, str]
     agent = stack.user_agent("registrar", is_proxy=True)
     listeners = await listen(agent, options.listen)
     registrar = Registrar(
-        agent, domains=options.domains, users=users or None, limits=Limits(minimum_expires=options.minimum_expires)
+        agent,
+        domains=options.domains,
+        users=users or None,
+        limits=Limits(minimum_expires=options.minimum_expires),
+        store=BindingStore(options.store, stack.env) if options.store else None,
     )
     Proxy(agent, targets=registrar.targets, challenge=registrar.challenge)
     return registrar, listeners[0]
@@ -127,6 +139,8 @@ async def serve(options: argparse.Namespace, users: dict[str, str]) -> int:
     if options.json:
         print_object(report(registrar))
     await stack.close(timeout=GRACE)
+    if registrar.store is not None:
+        registrar.store.close()
     return DONE
 
 

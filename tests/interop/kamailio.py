@@ -38,6 +38,7 @@ class Kamailio(Server):
     name = "kamailio"
     template = ""
     host = LOOPBACK
+    shared_memory = 64  # MiB
 
     def __init__(self, folder: Path, *, port: int | None = None, tls_port: int | None = None) -> None:
         super().__init__(folder)
@@ -67,7 +68,7 @@ class Kamailio(Server):
         run = self.folder / f"{self.name}-{self.port}.run"
         run.mkdir(exist_ok=True)
         program = find_program("kamailio") or "kamailio"
-        return [program, "-f", str(path), "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(run)]
+        return [program, "-f", str(path), "-DD", "-E", "-m", str(self.shared_memory), "-M", "8", "-Y", str(run)]
 
     def is_ready(self) -> bool:
         return answers_options(self.port)
