@@ -10,25 +10,26 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import select
 import socket as socket_module
 import ssl as ssl_module
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
 from sipcore.handover import SCHEME, open_socket, take_inherited, unavailable
-from sipcore.interfaces import host_urn, interface_addresses
 from sipcore.listening import Acceptor, StreamListener
 from sipcore.secure import Handshakes, SecureConnection, Sessions, check_context
 from sipcore.sockets import Address, SocketConnection, reason_of, set_stream_options
 from sipcore.streams import OnLost, end_all, end_one
 
 if TYPE_CHECKING:
+    from random import Random
+
     from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.aio")
@@ -72,7 +73,6 @@ class AsyncioEnv:
         workers: Workers | None = None,
     ) -> None:
         self.loop = loop or asyncio.get_running_loop()
-        self.random: random.Random = random.SystemRandom()
         self.now = self.loop.time
         self.arena = ReceiveArena()
         self.handshakes = Handshakes(self.loop)
@@ -81,6 +81,13 @@ class AsyncioEnv:
         self._resolver = resolver
         self._name_servers = tuple(name_servers)
         self._workers = workers
+
+    @cached_property
+    def random(self) -> Random:
+        """The system's; a server that draws nothing does without the module."""
+        from random import SystemRandom  # noqa: PLC0415 - a third of a megabyte
+
+        return SystemRandom()
 
     @property
     def resolver(self) -> Resolver:
@@ -98,6 +105,8 @@ class AsyncioEnv:
         return os.urandom(16)
 
     def host_urn(self) -> str:
+        from sipcore.interfaces import host_urn  # noqa: PLC0415 - asked once, by devices
+
         return host_urn()
 
     def source_address(self, remote_host: str) -> str:
@@ -109,6 +118,8 @@ class AsyncioEnv:
             return str(probe.getsockname()[0])
 
     def host_addresses(self, interface: str = "") -> tuple[str, ...]:
+        from sipcore.interfaces import interface_addresses  # noqa: PLC0415 - asked by devices
+
         return interface_addresses(interface)
 
     def watch_addresses(self, on_change: Callable[[], None]) -> Watch:

@@ -8,7 +8,6 @@ This room holds faces only: it knows no socket, no engine room, no SIP.
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import ssl as ssl_module
 from collections.abc import Callable, Collection
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from random import Random
+
     from sipcore._engine import Engine
     from sipcore.policy.questions import Answer, Question
 
@@ -109,7 +110,8 @@ class Watch(Protocol):
 class Env(Protocol):
     """One host: its clock, its randomness, its resolver, its network."""
 
-    random: random.Random
+    @property
+    def random(self) -> Random: ...
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sipcore.errors import TransportError
+from sipcore.errors import TransportError, UsageError
 
 FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 SCHEME = "fd://"  # an address that names an inherited socket
@@ -32,6 +32,18 @@ class Inherited:
 
     name: str
     socket: socket.socket
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """HOST:PORT, [IPv6]:PORT, or HOST alone (port 0); what names a passed socket is a host alone."""
+    if text.startswith(SCHEME):
+        return text, 0
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")):
+        host, port = text, "0"
+    if not port.isdecimal() or int(port) > 65_535:
+        raise UsageError(f"no port: {text!r}")
+    return host.strip("[]"), int(port)
 
 
 def inherited_sockets() -> list[Inherited]:

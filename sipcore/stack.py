@@ -26,14 +26,14 @@ from sipcore.env import Env, Listener, StreamLimits
 from sipcore.errors import UsageError
 from sipcore.limits import Limits
 from sipcore.outgoing import ClientTransaction
-from sipcore.user_agent import AnyHandler, UserAgent, split_address
+from sipcore.user_agent import AnyHandler, UserAgent
 
 if TYPE_CHECKING:
     from sipcore._engine import Engine
     from sipcore._overload import Overload
     from sipcore.workers import Workers
 
-__all__ = ["Stack", "UserAgent", "split_address"]
+__all__ = ["Stack", "UserAgent"]
 
 
 CLOSE_TIMEOUT = 32.0  # seconds; 64*T1

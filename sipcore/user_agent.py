@@ -23,8 +23,7 @@ from sipcore.connecting import Connector
 from sipcore.dialog import Dialog, DialogKey
 from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
-from sipcore.handover import SCHEME
-from sipcore.hunting import hunt
+from sipcore.handover import split_address
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
 if TYPE_CHECKING:
@@ -349,6 +348,8 @@ class UserAgent:
 
         `arguments` are those of `dial`, `timeout` is for each target.  Raises the refusal that counts most.
         """
+        from sipcore.hunting import hunt  # noqa: PLC0415 - only where it is asked for
+
         return await hunt(lambda uri: self.dial(uri, **arguments), uris, parallel=parallel)
 
     def send_request(
@@ -592,15 +593,3 @@ class UserAgent:
 def _from_tag(message: Request | Response) -> str:
     from_ = message.from_
     return (from_.tag or "") if from_ is not None else ""
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """HOST:PORT, [IPv6]:PORT, or HOST alone (port 0); what names a passed socket is a host alone."""
-    if text.startswith(SCHEME):
-        return text, 0
-    host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not host.startswith("[")):
-        host, port = text, "0"
-    if not port.isdecimal() or int(port) > 65_535:
-        raise UsageError(f"no port: {text!r}")
-    return host.strip("[]"), int(port)

@@ -13,13 +13,14 @@ from typing import Protocol
 
 from sipcore.errors import LocateError, SipError, TransportError, UsageError
 from sipcore.finding import CandidateLocator, Finder
+from sipcore.handover import split_address
 from sipcore.link import Link
 from sipcore.nexthop import Rfc3263
 from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.actions import Note
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision
-from sipcore.user_agent import UserAgent, split_address
+from sipcore.user_agent import UserAgent
 
 Address = tuple[str, int]
 HOP_LIFE = 0.05  # seconds that one choice of an address serves all who ask

@@ -11,8 +11,9 @@ from kit import CLIENT, SERVER, parsed_response, request_octets, response_octets
 
 from sipcore import Request, sim
 from sipcore.errors import TransportError, UsageError
+from sipcore.handover import split_address
 from sipcore.sim import SimNetwork
-from sipcore.stack import Stack, split_address
+from sipcore.stack import Stack
 
 
 def answer_to(octets: bytes, prepare: Any = None) -> Any:
