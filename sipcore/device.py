@@ -158,7 +158,8 @@ class Device:
     async def _follow_address(self, env: Env) -> None:
         """Move every service when the address in use is gone; a new one beside it changes nothing (SPEC A1).
 
-        While there is no other, it is looked for again and again: a route may come later than its address.
+        While there is no other, it is looked for again and again: a route may come later than its address.  One that
+        comes back as it was is registered again at once too, whatever the failures meanwhile made it wait for.
         """
         back_off, wait = BackOff(env.random), None
         while True:
@@ -171,10 +172,14 @@ class Device:
                 wait = back_off.next_wait()
                 logger.info("the local address went and there is no other yet: %s", error)
                 continue
-            wait = None
+            was_away, wait = wait is not None, None
             back_off.reset()
             if picked != self.local_host and self.local_host not in env.host_addresses():
                 self._move(picked)
+            elif was_away:
+                logger.info("the local address %s has its way out again", self.local_host)
+                for service in self.sp.values():
+                    service.refresh()
 
     def _move(self, picked: str) -> None:
         logger.warning("the local address was %s and is now %s", self.local_host, picked)

@@ -230,6 +230,11 @@ class ServiceProvider:
         if self.registering is not None:
             self.registering.move(local_host, self._port.number)
 
+    def refresh(self) -> None:
+        """The servers may be reached again: register now, but where an attempt runs or a SIP answer ordered a wait."""
+        if self.registering is not None:
+            self.registering.refresh()
+
     # coming up
 
     async def _come_up(self) -> None:
