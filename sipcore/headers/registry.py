@@ -72,6 +72,10 @@ def one_token(name: str) -> HeaderType:
     return single(name, tokens.parse_token, tokens.format_token)
 
 
+def plain_text(name: str) -> HeaderType:
+    return single(name, tokens.parse_text, tokens.format_text)
+
+
 def duration(name: str) -> HeaderType:
     return single(name, seconds.parse_seconds, seconds.format_seconds)
 
@@ -140,6 +144,7 @@ HEADER_TYPES = (
     duration("Min-Expires"),
     single("Min-SE", seconds.parse_min_se, seconds.format_min_se),
     one_token("MIME-Version"),
+    plain_text("Organization"),
     token_values("P-Access-Network-Info"),
     address_list("P-Asserted-Identity"),
     address_list("P-Associated-URI"),
@@ -173,11 +178,13 @@ HEADER_TYPES = (
     token_values("Security-Client"),
     token_values("Security-Server"),
     token_values("Security-Verify"),
+    plain_text("Server"),
     address_list("Service-Route"),
     single("Session-Expires", seconds.parse_session_expires, seconds.format_session_expires),
     single("Session-ID", tokens.parse_token_value, tokens.format_token_value),
     one_token("SIP-ETag"),
     one_token("SIP-If-Match"),
+    plain_text("Subject"),
     single("Subscription-State", events.parse_subscription_state, events.format_subscription_state),
     token_list("Supported"),
     one_token("Suppress-If-Match"),
@@ -185,6 +192,7 @@ HEADER_TYPES = (
     single("Timestamp", dates.parse_timestamp, dates.format_timestamp),
     address("To"),
     token_list("Unsupported"),
+    plain_text("User-Agent"),
     token_values("User-to-User"),
     many("Via", addresses.parse_vias, addresses.format_vias),
     many("Warning", warning.parse_warnings, warning.format_warnings),

@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sipcore.errors import UsageError
-from sipcore.headers.grammar import WORD, Cursor, check_number, check_token, parse_list, parse_whole
+from sipcore.errors import ParseError, UsageError
+from sipcore.headers.grammar import (
+    UNPRINTABLE,
+    WORD,
+    Cursor,
+    check_number,
+    check_text,
+    check_token,
+    parse_list,
+    parse_whole,
+)
 from sipcore.headers.parameters import NO_PARAMETERS, Parameters, read_parameters
 
 
@@ -64,6 +73,13 @@ def parse_call_ids(text: str) -> tuple[str, ...]:
     return parse_list(text, read_call_id)
 
 
+def parse_text(text: str) -> str:
+    """Any text: Organization, Server, Subject, User-Agent (RFC 3261 section 20); not CR, LF or NUL."""
+    if UNPRINTABLE.search(text):
+        raise ParseError("CR, LF or NUL in a header value")
+    return text.strip(" \t")
+
+
 def parse_octet(text: str) -> int:
     """A number from 0 to 255: Max-Forwards (RFC 3261 section 20.22), Max-Breadth (RFC 5393)."""
     return parse_whole(text, lambda cursor: cursor.integer("a number up to 255", 255))
@@ -71,6 +87,11 @@ def parse_octet(text: str) -> int:
 
 def format_octet(number: int) -> str:
     return check_number(number, 255)
+
+
+def format_text(text: str) -> str:
+    """Without the white space round it, which a reader takes for no part of it."""
+    return check_text(text).strip(" \t")
 
 
 def format_token(text: str) -> str:
