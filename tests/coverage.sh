@@ -10,7 +10,7 @@ python=${PYTHON:-python3}
 work=$root/build/coverage
 rooms=${COVERAGE_ROOMS:-_uri _fields _head _message _serialize _framing}
 tests=${COVERAGE_TESTS:-test_message test_limits test_torture test_framing test_serialize test_uri test_fields
-    test_instruction_sets test_names test_fuzz test_headers_registry test_reference}
+    test_instruction_sets test_names test_fuzz test_headers_registry test_reference test_proxy test_engine test_streams}
 
 mkdir -p "$work"
 for item in sipcore src_pyx tests setup.py pyproject.toml README.md LICENSE; do

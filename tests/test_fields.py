@@ -168,3 +168,14 @@ def test_values_are_immutable_and_can_be_pickled(value):
 def test_a_broken_rport_is_none_and_asks_for_nothing(value: str) -> None:
     """RFC 3581 section 3: only the parameter without a value asks."""
     assert Via(f"SIP/2.0/UDP a.b;rport={value}").rport is None
+
+
+def test_what_makes_no_value_is_refused_when_it_is_made():
+    with pytest.raises(UsageError, match="no address"):
+        Address.build("sip:a b@c>")
+    with pytest.raises(UsageError, match="no parameter name"):
+        Address.build("sip:a@b", parameters={"a b": "1"})
+    with pytest.raises(UsageError):
+        Address.build("sip:a@b\r\n")
+    assert Via("SIP/2.0/UDP a") != "SIP/2.0/UDP a"
+    assert CSeq(1, "ACK") != "1 ACK"

@@ -387,3 +387,64 @@ def test_every_typed_header_is_an_attribute():
     assert message.p_asserted_identity == ()
     with pytest.raises(ParseError):
         assert message.retry_after
+
+
+# ---- passing on (RFC 3261 sections 16.6 and 16.7)
+
+VIA = "SIP/2.0/UDP proxy.example.com;branch=z9hG4bKpassed"
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_a_via_that_was_put_on_top_comes_off_again(name):
+    message = parse(CORPUS[name])
+    passed = parse(message.with_via(VIA))
+    assert str(passed.top_via) == VIA
+    assert [str(via) for via in passed.via] == [VIA, *(str(via) for via in message.via)]
+    assert (passed.body, passed.headers[1:]) == (message.body, message.headers)
+    assert passed.without_via() == bytes(message)
+
+
+TOP = b"Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        (b"Via: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b;x=1\r\n", b"Via: SIP/2.0/UDP b;x=1\r\n"),
+        (b"VIA : SIP/2.0/UDP a;branch=z9hG4bK1\r\nvia: SIP/2.0/UDP b\r\n", b"via: SIP/2.0/UDP b\r\n"),
+        (b"v: SIP/2.0/UDP a\r\n ;branch=z9hG4bK1\r\nX-A: 1\r\n", b"X-A: 1\r\n"),
+    ],
+)
+def test_only_the_top_via_value_comes_off(written, left):
+    data = request()
+    assert TOP in data
+    assert parse(data.replace(TOP, written)).without_via() == data.replace(TOP, left)
+
+
+def test_a_folded_list_loses_its_top_via():
+    data = request().replace(TOP, b"v: SIP/2.0/UDP a;branch=z9hG4bK1 ,\r\n SIP/2.0/UDP b\r\n")
+    assert [str(via) for via in parse(parse(data).without_via()).via] == ["SIP/2.0/UDP b"]
+
+
+def test_what_cannot_be_passed_on_is_refused():
+    message = parse(request())
+    for bad in ("a\r\nX: 1", "a\n", "a\0"):
+        with pytest.raises(UsageError):
+            message.with_via(bad)
+    with pytest.raises(UsageError, match="without Via"):
+        salvage(without(request(), "Via")).without_via()
+    with pytest.raises(UsageError, match="end of its headers"):
+        salvage(request().removesuffix(b"\r\n")).with_via(VIA)
+
+
+def test_a_request_of_our_own_cannot_be_answered():
+    with pytest.raises(UsageError, match="not received"):
+        parse(request()).reply(200)
+
+
+def test_names_and_octets_of_another_kind_are_a_type_error():
+    with pytest.raises(TypeError, match="not str"):
+        parse("OPTIONS sip:a SIP/2.0")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="str"):
+        parse(request()).get(b"Via")  # type: ignore[arg-type]
+    assert parse(request()).get("Viå") is None
