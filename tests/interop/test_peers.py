@@ -1,6 +1,10 @@
 """The harness itself, one real peer against another: trusted before sipcore is measured by it."""
 
 import pytest
+import reference
+
+from sipcore import StreamFramer
+from sipcore._message import Message
 
 from .capture import Capture
 from .kamailio import OutboundProxy, Registrar
@@ -37,6 +41,18 @@ def test_a_registration_through_the_proxy_carries_its_path(peers, tmp_path):
     assert f"Path: <sip:127.0.0.1:{proxy.port};lr;received=sip:127.0.0.1:" in registrar.ask("ul.dump")
 
 
+def assert_read(octets: bytes) -> None:
+    """Every message that another stack wrote is read whole, as it was, also by the reference parser (FAULTS 10)."""
+    framer = StreamFramer()
+    messages = [found for found in framer.feed(octets) if isinstance(found, Message)]
+    assert framer.failed is None
+    assert b"".join(map(bytes, messages)) == octets
+    for message in messages:
+        read = reference.parse(bytes(message))
+        assert read.call_id == message.call_id.encode()
+        message.via, message.contacts, message.record_routes, message.routes  # noqa: B018 - none is malformed
+
+
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 def test_sipp_calls_sipp_through_both_kamailios(peers, tmp_path, transport):
     answerer = Sipp(tmp_path, "answerer", port=free_port())
@@ -54,6 +70,8 @@ def test_sipp_calls_sipp_through_both_kamailios(peers, tmp_path, transport):
     assert capture.malformed() == []
     sent = capture.octets()
     assert sum(octets.count(b"INVITE sip:answerer@") for octets in sent.values()) >= 20 * 3
+    for octets in sent.values():
+        assert_read(octets)
 
 
 def test_knot_serves_every_kind_of_name(peers, tmp_path):
