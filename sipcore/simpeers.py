@@ -1,6 +1,6 @@
 """Far sides for tests on the simulated network: a registrar and a proxy that do what a script says.
 
-    registrar = await SimRegistrar.start(network, "192.0.2.10", domain="example.com", users={"alice": "secret"})
+    registrar = await SimRegistrar(network, "192.0.2.10", domain="example.com", users={"alice": "secret"}).up()
     registrar.script.answer("REGISTER", 503, headers=[("Retry-After", "20")], times=2)
     registrar.script.silence("REGISTER", times=1)
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from sipcore._message import Request
 from sipcore.digest import Stored
@@ -106,7 +107,9 @@ class Script:
 class _Host:
     """One simulated host with a user agent that can die and come back."""
 
-    def __init__(self, network: SimNetwork, address: str, *, port: int, transports: Sequence[str]) -> None:
+    def __init__(
+        self, network: SimNetwork, address: str, *, port: int = 5060, transports: Sequence[str] = ("udp", "tcp")
+    ) -> None:
         self.network = network
         self.address = address
         self.port = port
@@ -115,15 +118,16 @@ class _Host:
         self.env: SimEnv = network.env(address)
         self.stack: Stack | None = None
 
-    async def up(self) -> None:
-        """Start its process; harmless while it runs."""
+    async def up(self) -> Self:
+        """Start its process, and again after `down`; harmless while it runs.  Returns the host itself."""
         if self.stack is not None:
-            return
+            return self
         self.stack = Stack(env=self.env)
         agent = self.stack.user_agent("", is_proxy=True)
         for transport in self.transports:
             await agent.listen(transport, f"{self.address}:{self.port}")
         self.serve(agent)
+        return self
 
     async def down(self) -> None:
         """Kill its process: connections are reset, ports closed, what it knew is gone; harmless when it is down."""
@@ -166,23 +170,6 @@ class SimRegistrar(_Host):
         self.limits = limits or Limits(minimum_expires=10)
         self.registrar: Registrar | None = None
 
-    @classmethod
-    async def start(
-        cls,
-        network: SimNetwork,
-        address: str,
-        *,
-        domain: str,
-        users: Mapping[str, Stored] | None = None,
-        limits: Limits | None = None,
-        port: int = 5060,
-        transports: Sequence[str] = ("udp", "tcp"),
-    ) -> SimRegistrar:
-        """One that runs."""
-        self = cls(network, address, domain=domain, users=users, limits=limits, port=port, transports=transports)
-        await self.up()
-        return self
-
     def serve(self, agent: UserAgent) -> None:
         before = self.registrar
         self.registrar = registrar = Registrar(agent, domains=[self.domain], users=self.users, limits=self.limits)
@@ -205,20 +192,6 @@ class SimRegistrar(_Host):
 
 class SimProxy(_Host):
     """Somebody's outbound proxy: forwards by Route and Request-URI, with a Path of its own in REGISTERs."""
-
-    def __init__(
-        self, network: SimNetwork, address: str, *, port: int = 5060, transports: Sequence[str] = ("udp", "tcp")
-    ) -> None:
-        super().__init__(network, address, port=port, transports=transports)
-
-    @classmethod
-    async def start(
-        cls, network: SimNetwork, address: str, *, port: int = 5060, transports: Sequence[str] = ("udp", "tcp")
-    ) -> SimProxy:
-        """One that runs."""
-        self = cls(network, address, port=port, transports=transports)
-        await self.up()
-        return self
 
     def serve(self, agent: UserAgent) -> None:
         proxy = Proxy(agent, path=True)

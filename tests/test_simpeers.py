@@ -19,7 +19,7 @@ USERS = {"alice": "wonderland", "bob": "builder"}
 
 async def registrar_of(network: SimNetwork, **arguments: object) -> SimRegistrar:
     network.dns.script[DOMAIN, "A"] = [HOME]
-    return await SimRegistrar.start(network, HOME, domain=DOMAIN, users=USERS, **arguments)  # type: ignore[arg-type]
+    return await SimRegistrar(network, HOME, domain=DOMAIN, users=USERS, **arguments).up()  # type: ignore[arg-type]
 
 
 async def stack_at(network: SimNetwork, host: str = HERE) -> Stack:
@@ -64,7 +64,7 @@ def test_an_answer_may_take_its_time_and_a_handler_may_do_anything(sip_sim: Simu
 
 def test_a_proxy_dies_and_comes_back_and_the_registrar_keeps_its_bindings(sip_sim: Simulation) -> None:
     async def main(network: SimNetwork) -> None:
-        registrar, proxy = await registrar_of(network), await SimProxy.start(network, EDGE)
+        registrar, proxy = await registrar_of(network), await SimProxy(network, EDGE).up()
         registration = alice(await stack_at(network), outbound_proxy=f"sip:{EDGE};transport=tcp", period=60)
         await registration.registered(10)
         assert proxy.connections == 1
