@@ -4,7 +4,8 @@ It stays in the path by Record-Route, finds its clients again on the connection
 that they opened (flow tokens in Record-Route and Path: RFC 5626 section 5.3, RFC
 3327), forks in parallel, and forwards CANCEL and ACK.  Strict routers (RFC 3261
 section 16.4) are not served.  Does not know who is registered where: `targets`
-says so; and it keeps no call, only transactions.
+says so; and it keeps no call, only transactions.  Forking is bounded by loop
+detection and Max-Breadth (RFC 5393).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sipcore.user_agent import UserAgent
 logger = logging.getLogger("sipcore.proxy")
 
 MAX_FORWARDS = 70
+MAX_BREADTH = 60  # RFC 5393 section 5.3.3
 MAX_TARGETS = 10
 PROOF_SIZE = 16  # hexadecimal digits of a flow token's proof
 DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
@@ -132,6 +134,8 @@ class Proxy:
             raise Refused(416)
         if request.max_forwards == 0:
             raise Refused(483)
+        if request.max_breadth == 0:
+            raise Refused(440)
         required = request.get_all("Proxy-Require")
         if required:
             raise Refused(420, headers=[("Unsupported", ", ".join(required))])
@@ -306,7 +310,7 @@ class Proxy:
         return self.user_agent.engine.new_branch() + self._loop_mark(request)
 
     def _copy(self, request: Request, plan: _Plan, target: Target, hop: Hop, branch: str) -> Request:
-        """The request as it leaves here: RFC 3261 section 16.6 items 1 to 8."""
+        """The request as it leaves here: RFC 3261 section 16.6 items 1 to 8, its breadth shared out (RFC 5393)."""
         editor = request.edit()
         for _ in range(plan.own_routes):
             editor.remove_first("Route")
@@ -315,6 +319,7 @@ class Proxy:
         editor.set_request_uri(target.uri)
         hops = request.max_forwards
         editor.replace("Max-Forwards", str(MAX_FORWARDS if hops is None else hops - 1))
+        editor.replace("Max-Breadth", str(_breadth(request) // len(plan.targets)))
         self._mark_source(request, editor)
         if request.method in DIALOG_METHODS:
             for value in self._record_routes(request, plan, hop):
@@ -359,7 +364,7 @@ class Proxy:
     def _forward_ack(self, request: Request) -> None:
         """An ACK to a 2xx is its own transaction and gets no response (RFC 3261 section 16.11)."""
         try:
-            if request.max_forwards == 0:
+            if request.max_forwards == 0 or request.max_breadth == 0:
                 return
             plan = self._plan(request)
         except Elsewhere as elsewhere:
@@ -390,9 +395,18 @@ class Proxy:
 
 
 def _plan_of(request: Request, chosen: Targets) -> _Plan:
-    """What to do with a request for these targets; 480 when there are none."""
+    """What to do with a request for these targets; 480 when there are none, 440 when it may not fork so far."""
     if chosen is None:
         chosen = (Target(str(request.request_uri)),)
     if not chosen:
         raise Refused(480)
-    return _Plan(tuple(chosen[:MAX_TARGETS]), 0, request.flow)
+    targets = tuple(chosen[:MAX_TARGETS])
+    if len(targets) > _breadth(request):
+        raise Refused(440)
+    return _Plan(targets, 0, request.flow)
+
+
+def _breadth(request: Request) -> int:
+    """How many branches of a request may be pending at once, here and wherever it goes (RFC 5393 section 5.3.3)."""
+    given = request.max_breadth
+    return MAX_BREADTH if given is None else given

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from sipcore import sim
-from sipcore._message import Request, build_response
+from sipcore._message import Request, build_response, parse
 from sipcore.call import IncomingCall
 from sipcore.errors import CallBusy, CallError, CallRejected
 from sipcore.forking import _rank
@@ -92,6 +92,8 @@ async def exchange(peer: DatagramPeer, octets: bytes) -> bytes:
     ("headers", "status_code"),
     [
         (["Max-Forwards: 0"], 483),
+        (["Max-Forwards: 70", "Max-Breadth: 0"], 440),
+        (["Max-Forwards: 70", "Max-Breadth: many"], 400),
         (["Max-Forwards: 70", "Proxy-Require: magic"], 420),
         (["Max-Forwards: 70", "Proxy-Require: "], 408),
     ],
@@ -156,6 +158,95 @@ def test_two_proxies_that_point_at_each_other_end_it_soon() -> None:
         answer = await exchange(peer, options(1, to=f"sip:x@{PROXY}", headers=["Max-Forwards: 70"]))
         assert answer.startswith(b"SIP/2.0 482 ")
         assert site.agent.engine.stats()["requests"] <= 3
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("headers", "shares"), [([], [20, 20, 20]), (["Max-Breadth: 7"], [2, 2, 2]), (["Max-Breadth: 3"], [1, 1, 1])]
+)
+def test_the_breadth_of_a_request_is_shared_out_among_its_branches(headers: list[str], shares: list[int]) -> None:
+    """RFC 5393 section 5.3.3: together never more than came in; 60 where nothing was said."""
+    hosts = ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
+
+    async def story(site: Site) -> None:
+        site.targets = [Target(f"sip:bob@{host}") for host in hosts]
+        bobs = [site.peer(host) for host in hosts]
+        site.peer(CALLER).send(options(1, headers=["Max-Forwards: 70", *headers]), (PROXY, 5060))
+        forwarded = [parse((await asyncio.wait_for(bob.receive(), 5))[0]) for bob in bobs]
+        assert [message.max_breadth for message in forwarded] == shares
+
+    play(story)
+
+
+def test_a_fork_that_is_wider_than_the_breadth_left_is_440() -> None:
+    """FAULTS 27, RFC 5393 section 5.3.3; also where the targets are found later."""
+
+    async def story(site: Site) -> None:
+        targets = [Target(f"sip:bob@192.0.2.{host}") for host in (2, 3, 4)]
+        bob, peer = site.peer("192.0.2.2"), site.peer(CALLER)
+
+        async def later(request: Request) -> list[Target]:
+            await asyncio.sleep(0.1)
+            return targets
+
+        for number, choose in enumerate((lambda request: targets, later)):
+            site.proxy.targets = choose
+            octets = options(number + 1, headers=["Max-Forwards: 70", "Max-Breadth: 2"])
+            assert (await exchange(peer, octets)).startswith(b"SIP/2.0 440 Max-Breadth Exceeded")
+        assert not bob.received
+        assert len(site.proxy) == 0
+
+    play(story)
+
+
+def two_accounts(site: Site) -> Proxy:
+    """A second proxy at 192.0.2.11; each holds an account that goes to both accounts of the other (RFC 5393
+    section 3: without bounds, a request becomes 2 ** 70)."""
+    other = Stack(env=site.network.env("192.0.2.11"))
+    site.stacks.append(other)
+    agent = other.user_agent("other", is_proxy=True)
+    site.targets = [Target("sip:a@192.0.2.11:5060"), Target("sip:b@192.0.2.11:5060")]
+    back = [Target(f"sip:a@{PROXY}:5060"), Target(f"sip:b@{PROXY}:5060")]
+    return Proxy(agent, targets=lambda request: back)
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_two_accounts_that_fork_to_each_other_make_a_bounded_number_of_messages(method: str) -> None:
+    """FAULTS 27, RFC 5393 section 3: loop detection leaves each of four Request-URIs to be passed once on a way."""
+
+    async def story(site: Site) -> None:
+        proxy = two_accounts(site)
+        await proxy.user_agent.listen("udp", "192.0.2.11:5060")
+        peer = site.peer(CALLER)
+        octets = options(1, to=f"sip:a@{PROXY}", headers=["Max-Forwards: 70"]).replace(b"OPTIONS", method.encode())
+        assert (await exchange(peer, octets)).startswith(b"SIP/2.0 482 ")
+        stats = [agent.engine.stats() for agent in (site.agent, proxy.user_agent)]
+        assert sum(each["requests"] for each in stats) <= 1 + 2 + 4 + 8 + 16
+        await asyncio.sleep(64 * 0.5 + 5)
+        for agent in (site.agent, proxy.user_agent):
+            left = agent.engine.stats()
+            assert left["server_transactions"] == left["client_transactions"] == left["timers"] == 0
+        assert len(site.proxy) == len(proxy) == 0
+
+    play(story)
+
+
+def test_what_loops_with_another_destination_each_time_ends_with_its_breadth_and_its_hops() -> None:
+    """FAULTS 27: no loop that a proxy could see; every round has a Request-URI of its own and two branches."""
+
+    async def story(site: Site) -> None:
+        proxy, counter = two_accounts(site), iter(range(1_000_000))
+        await proxy.user_agent.listen("udp", "192.0.2.11:5060")
+
+        def fresh(host: str) -> Callable[[Request], list[Target]]:
+            return lambda request: [Target(f"sip:{next(counter)}@{host}:5060") for _ in range(2)]
+
+        site.proxy.targets, proxy.targets = fresh("192.0.2.11"), fresh(PROXY)
+        answer = await exchange(site.peer(CALLER), options(1, to=f"sip:a@{PROXY}", headers=["Max-Forwards: 70"]))
+        assert answer.startswith(b"SIP/2.0 440 ")
+        requests = sum(agent.engine.stats()["requests"] for agent in (site.agent, proxy.user_agent))
+        assert requests <= 2 * 60, "sixty branches at most, and those that led to them"
 
     play(story)
 
