@@ -125,6 +125,11 @@ class AsyncioEnv:
     def watch_addresses(self, on_change: Callable[[], None]) -> Watch:
         return _AddressWatch(self.loop, on_change)
 
+    def watch_loop(self, patience: float) -> Watch:
+        from sipcore.watchdog import share  # noqa: PLC0415 - only where something listens
+
+        return share(self.loop, patience)
+
     def open_datagrams(
         self,
         driver: Driver,

@@ -149,6 +149,10 @@ class Env(Protocol):
         """Call `on_change` when an address of this host comes or goes (SPEC A1)."""
         ...
 
+    def watch_loop(self, patience: float) -> Watch:
+        """Log when the event loop stands still for longer than `patience` seconds, and where (FAULTS 56)."""
+        ...
+
     def open_datagrams(
         self,
         driver: Driver,

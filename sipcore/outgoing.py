@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sipcore._message import Request, Response, build_request
-from sipcore.dialog import Dialog
 from sipcore.errors import CallCancelled, SipError, TransactionTimeout, TransportError
 
 if TYPE_CHECKING:
+    from sipcore.dialog import Dialog
     from sipcore.policy.decisions import Decision
     from sipcore.stack import UserAgent
 

@@ -123,9 +123,9 @@ class Proxy:
         except Elsewhere as elsewhere:
             self._hand_over(request, elsewhere.worker)
         except Refused as refused:
-            request.reply(refused.status_code, headers=list(refused.headers))
+            self.user_agent.engine.refuse(request, refused.status_code, headers=refused.headers)
         except ParseError as error:
-            request.reply(error.status_hint)
+            self.user_agent.engine.refuse(request, error.status_hint)
 
     # before anything is sent (RFC 3261 section 16.3)
 

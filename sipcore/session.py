@@ -21,6 +21,7 @@ from sipcore.errors import (
     TransportError,
     UsageError,
 )
+from sipcore.handling import run_handler
 from sipcore.outgoing import ClientTransaction, Draft, Headers, Hop, OutgoingRequest
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class Call:
         request.reply(200, headers=headers, body=self.local_body if with_body else b"")
 
     def _run(self, handler: RequestHandler, request: Request) -> None:
-        self.user_agent.run_handler((handler, inspect.iscoroutinefunction(handler)), request)
+        run_handler(self.user_agent, (handler, inspect.iscoroutinefunction(handler)), request)
 
     async def _pass_on(self, request: Request) -> None:
         """Repeat a request on the bridged leg and bring its answer back."""

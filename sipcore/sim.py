@@ -242,6 +242,10 @@ class SimEnv:
         self._watchers.append(on_change)
         return _Watch(self._watchers, on_change)
 
+    def watch_loop(self, patience: float) -> Watch:
+        """Nothing: on virtual time no loop stands still."""
+        return _Watch([], lambda: None)
+
     def move(self, address: str) -> None:
         """Give the host another address: its sockets stay on the old one, which falls silent; watchers hear of it."""
         self.network.unplug(self.address)

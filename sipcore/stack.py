@@ -20,9 +20,8 @@ import ssl as ssl_module
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
-from sipcore.call import OutgoingCall
 from sipcore.driver import LoopDriver, start_soon
-from sipcore.env import Env, Listener, StreamLimits
+from sipcore.env import Env, Listener, StreamLimits, Watch
 from sipcore.errors import UsageError
 from sipcore.limits import Limits
 from sipcore.outgoing import ClientTransaction
@@ -31,12 +30,14 @@ from sipcore.user_agent import AnyHandler, UserAgent
 if TYPE_CHECKING:
     from sipcore._engine import Engine
     from sipcore._overload import Overload
+    from sipcore.call import OutgoingCall
     from sipcore.workers import Workers
 
 __all__ = ["Stack", "UserAgent"]
 
 
 CLOSE_TIMEOUT = 32.0  # seconds; 64*T1
+WATCHDOG = 2.0  # seconds
 
 
 class Stack:
@@ -49,9 +50,18 @@ class Stack:
     `overload` bounds what is taken on at once: requests in all, the share of a
     single source, how long a queue may stand.
     `limits`: of messages that come in, and what is read of them that RFC 3261's grammar does not have.
+    `watchdog`: seconds that the event loop may stand still before it is logged where it does (0: nobody looks); a
+    handler that blocks keeps everybody waiting.
     """
 
-    def __init__(self, *, env: Env | None = None, limits: Limits | None = None, workers: Workers | int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        env: Env | None = None,
+        limits: Limits | None = None,
+        workers: Workers | int = 1,
+        watchdog: float = WATCHDOG,
+    ) -> None:
         self.workers = _workers(workers)
         if env is None:
             from sipcore.aio import AsyncioEnv  # noqa: PLC0415 - not needed where an Env is given
@@ -66,6 +76,8 @@ class Stack:
         self.closed = False
         self.closer: asyncio.Task[Any] | None = None
         self.user_agents: set[UserAgent] = set()
+        self._patience = watchdog
+        self._watch: Watch | None = None
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.ua = self.user_agent()
 
@@ -130,6 +142,11 @@ class Stack:
         """Run `callback(*args)` soon on the stack's loop, from any thread; what it sends goes out at once."""
         start_soon(self.env.loop, callback, *args)
 
+    def keep_watch(self) -> None:
+        """From now on somebody looks whether the loop runs: there is something to wait for."""
+        if self._watch is None and self._patience and not self.closed:
+            self._watch = self.env.watch_loop(self._patience)
+
     # the end
 
     async def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
@@ -146,6 +163,8 @@ class Stack:
                 call.hang_up()
         await self.until(lambda: all(user_agent.is_idle for user_agent in agents), timeout)
         self.closed = True
+        if self._watch is not None:
+            self._watch.close()
         self.driver.engine.flush()
         for user_agent in agents:
             user_agent.drop()

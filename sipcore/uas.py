@@ -1,7 +1,7 @@
 """What every user agent server checks before its application hears of a request (RFC 3261 section 8.2).
 
 Functions of a request and of what the user agent can do; they answer what must
-be refused.  Knows no dialog and no transport.
+be refused, each in one datagram (FAULTS 22).  Knows no dialog and no transport.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ ONGOING = frozenset({"ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO"})
 
 def inspect(request: Request, user_agent: UserAgent, *, in_dialog: bool = False) -> bool:
     """Method, Request-URI and Require (RFC 3261 sections 8.2.1 to 8.2.2); answers and returns False when refused."""
-    method = request.method
+    method, engine = request.method, user_agent.engine
     if method == "ACK":
         return True
     if not in_dialog and method not in user_agent.methods:
-        request.reply(405 if method in KNOWN_METHODS else 501, headers=[("Allow", user_agent.allow)])
+        engine.refuse(request, 405 if method in KNOWN_METHODS else 501, headers=[("Allow", user_agent.allow)])
         return False
     if request.is_plain:
         return True
     if request.request_uri.scheme.lower() not in ("sip", "sips", "tel"):
-        request.reply(416)
+        engine.refuse(request, 416)
         return False
     if "Require" in request:
         missing = [tag for tag in request.get_all("Require") if tag.lower() not in user_agent.supported]
         if missing:
-            request.reply(420, headers=[("Unsupported", ", ".join(missing))])
+            engine.refuse(request, 420, headers=[("Unsupported", ", ".join(missing))])
             return False
     return True
 
@@ -70,12 +70,13 @@ def acceptable_body(request: Request, user_agent: UserAgent) -> bool:
     try:
         given = (request.content_type or "").partition(";")[0].strip().lower()
     except ParseError:
-        request.reply(400)
+        user_agent.engine.refuse(request, 400)
         return False
     encoding = request.get("Content-Encoding", "identity").strip().lower()
     if given in user_agent.accepted_types and encoding == "identity":
         return True
-    request.reply(415, headers=[("Accept", ", ".join(user_agent.accepted_types)), ("Accept-Encoding", "identity")])
+    headers = [("Accept", ", ".join(user_agent.accepted_types)), ("Accept-Encoding", "identity")]
+    user_agent.engine.refuse(request, 415, headers=headers)
     return False
 
 

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sipcore import uas
 from sipcore._message import Request, Response
-from sipcore.call import Call, IncomingCall, OutgoingCall
 from sipcore.connecting import Connector
-from sipcore.dialog import Dialog, DialogKey
 from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
+from sipcore.handling import Handler, run_handler
 from sipcore.handover import split_address
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
 if TYPE_CHECKING:
     from sipcore._engine import Engine
+    from sipcore.call import Call, IncomingCall, OutgoingCall
+    from sipcore.dialog import Dialog, DialogKey
     from sipcore.policy.decisions import Decision
     from sipcore.stack import Stack
 
@@ -35,7 +36,6 @@ logger = logging.getLogger("sipcore.stack")
 
 MAX_PARKED = 1_024  # requests of one user agent that wait for their next hop
 
-Handler = Callable[[Request], Any]
 CallHandler = Callable[["IncomingCall"], Any]
 SendHook = Callable[[Request, int], Request | None]
 Authorize = Callable[[Challenged], Sequence[tuple[str, str]] | None]
@@ -147,6 +147,7 @@ class UserAgent:
         else:
             raise UsageError(f"no such transport: {transport!r}")
         self.listeners.append(listener)
+        self.stack.keep_watch()
         return listener
 
     def listener_for(self, transport: str, remote_host: str = "") -> Listener | None:
@@ -238,7 +239,9 @@ class UserAgent:
 
     def on_invite(self, handler: AnyHandler) -> AnyHandler:
         """Give incoming calls a handler: `async def handler(call)`, or a plain one that answers later."""
-        self._on_invite = handler
+        from sipcore.call import IncomingCall  # noqa: PLC0415 - not loaded where nobody calls, nor inside a batch
+
+        self._on_invite, self._incoming = handler, IncomingCall
         self._note_methods()
         return handler
 
@@ -336,6 +339,8 @@ class UserAgent:
 
         `timeout` is how long it may ring, seconds.  Raises CallBusy, CallRejected, CallTimeout, CallCancelled.
         """
+        from sipcore.call import OutgoingCall  # noqa: PLC0415 - not loaded where nobody calls
+
         if body:
             headers = [*headers, ("Content-Type", content_type)]
         if self.supported:
@@ -462,18 +467,18 @@ class UserAgent:
             return
         method = request.method
         if entry is None and self._every is not None:
-            self.run_handler(self._every, request)
+            run_handler(self, self._every, request)
         elif method == "ACK":
             if entry is not None:
-                self.run_handler(entry, request)
+                run_handler(self, entry, request)
         elif not uas.inspect(request, self):
             return
         elif to_tag is not None and not self._keeps_dialogs:
-            request.reply(481)
+            self.engine.refuse(request, 481)
         elif self.closing and method not in uas.ONGOING and to_tag is None:
-            request.reply(503, headers=[("Retry-After", "30")])
+            self.engine.refuse(request, 503, headers=[("Retry-After", "30")])
         elif entry is not None:
-            self.run_handler(entry, request)
+            run_handler(self, entry, request)
         elif method == "INVITE" and self._on_invite is not None:
             self._incoming_call(request, self._on_invite)
         else:
@@ -490,39 +495,17 @@ class UserAgent:
 
     def _incoming_call(self, request: Request, handler: CallHandler) -> None:
         if self.call_limit is not None and len(self.calls) >= self.call_limit:
-            request.reply(503, headers=[("Retry-After", "30")])
+            self.engine.refuse(request, 503, headers=[("Retry-After", "30")])
             return
         if not uas.acceptable_body(request, self):
             return
         try:
-            call = IncomingCall(self, request)
+            call = self._incoming(self, request)
         except SipError as error:
             logger.debug("an INVITE makes no dialog: %s", error)
-            request.reply(400)
+            self.engine.refuse(request, 400)
             return
         call.run(handler)
-
-    def run_handler(self, entry: tuple[Handler, bool], request: Request) -> None:
-        """Run a handler; what it raises becomes a 500 (FAULTS 56)."""
-        handler, is_async = entry
-        if not is_async:
-            handler(request)
-            return
-        task = self.start_task(self._run_async(handler, request))
-        if request.method == "INVITE" and not task.done():
-            transaction = request.transaction
-            self.pend(transaction, task)
-            task.add_done_callback(lambda _: self.unpend(transaction))
-
-    async def _run_async(self, handler: Handler, request: Request) -> None:
-        try:
-            await handler(request)
-        except asyncio.CancelledError:
-            uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
-            raise
-        except Exception:
-            logger.exception("the handler of %s failed", request.method)
-            uas.reply_quietly(request, 500)
 
     def on_pong(self, flow: int) -> None:
         """A single CRLF came on a stream."""

@@ -441,6 +441,38 @@ def test_a_great_many_timers_due_at_once_leave_turns_to_others() -> None:
     assert bench.engine.next_timer() is None
 
 
+def test_a_refusal_that_nobody_was_asked_for_is_one_datagram() -> None:
+    """FAULTS 22, RFC 3261 section 8.2.7: no transaction, its ACK absorbed, refused alike when it comes again."""
+    bench = Bench()
+    bench.events.answer = lambda received: bench.engine.refuse(received, 420, headers=[("Unsupported", "x")])
+    for _ in range(2):
+        bench.receive(request("INVITE"))
+    refusals = bench.sent.take()
+    assert [status_of(octets) for octets in refusals] == [420, 420]
+    assert len(set(refusals)) == 1
+    assert bench.live() == 0
+    bench.receive(request("ACK", to_tag=bench.engine.to_tag(bench.events.requests[0])))
+    assert len(bench.events.requests) == 2
+    bench.advance(40)
+    assert not bench.sent
+
+
+def test_what_was_answered_before_is_refused_with_its_transaction() -> None:
+    """Nor does any other method need it: its answer is repeated only when it is asked for again."""
+    bench = Bench()
+    bench.receive(request("INVITE"))
+    bench.events.requests[0].reply(180)
+    bench.engine.refuse(bench.events.requests[0], 420)
+    bench.receive(request("MESSAGE", branch="z9hG4bKm", call_id="m"))
+    bench.engine.refuse(bench.events.requests[1], 420)
+    bench.engine.refuse(bench.events.requests[1], 200)
+    bench.engine.flush()
+    assert bench.sent.statuses() == [180, 420, 420]
+    assert bench.engine.stats()["server_transactions"] == 2
+    bench.advance(64)
+    assert bench.live() == 0
+
+
 def test_stateless_methods_make_no_transaction() -> None:
     """RFC 3261 section 8.2.7: the same To tag for each repetition."""
     bench = Bench(lambda received: received.reply(200))

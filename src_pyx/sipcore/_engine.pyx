@@ -357,6 +357,9 @@ cdef class Engine:
     def send_response(self, Request request not None, Response response not None):
         self.server.forward(request, response)
 
+    def refuse(self, Request request not None, int status_code, *, headers=()):
+        self.server.refuse_new(request, status_code, headers)
+
     def cancel(self, int64_t transaction, double now, *, headers=()):
         self.core.set_now(now)
         return self.client.cancel(transaction, headers)

@@ -33,6 +33,8 @@ cdef class Server(Responder):
     cdef int expire(self, uint32_t index) except -1
     cdef int lose_flow(self, uint32_t index) except -1
     cdef str to_tag(self, Request request)
+    # A final response to a request that is not taken up, sent once.
+    cdef int refuse_new(self, Request request, int status_code, object headers) except -1
     # A response that came from elsewhere, octet for octet.
     cdef int forward(self, Request request, Response response) except -1
 
@@ -60,6 +62,6 @@ cdef class Server(Responder):
     cdef int settle(self, Request request) except -1
     cdef bytes format_reply(self, Request request, int status_code, object reason_phrase, object headers, bytes body)
     cdef int conclude(self, Request request, int event, bytes octets, uint32_t tag_hash, bint forwarded) except -1
-    cdef int challenge(self, Request request, bytes octets) except -1
+    cdef int send_once(self, Request request, bytes octets) except -1
     cdef int send_trying(self, uint32_t index) except -1
     cdef int tell_no_ack(self, uint32_t index) except -1

@@ -338,13 +338,22 @@ cdef class Server(Responder):
             return 0
         octets = self.format_reply(request, status_code, reason_phrase, headers, body)
         if is_first_challenge(&request.index, status_code):
-            return self.challenge(request, octets)
+            return self.send_once(request, octets)
         return self.conclude(request, event, octets, self.to_tag_hash(request) if event == EVENT_TU_2XX else 0, False)
 
-    cdef int challenge(self, Request request, bytes octets) except -1:
-        """Send and forget: a transaction would repeat the challenge to a victim that never asked (FAULTS 22).
+    cdef int refuse_new(self, Request request, int status_code, object headers) except -1:
+        """A refusal that nobody was asked for: of an INVITE that heard nothing yet, nothing is remembered."""
+        cdef uint32_t index = self.table.index_of(request.transaction)
+        if (request.index.method != SIP_METHOD_INVITE or index == TRANSACTION_NONE
+                or self.table.row(index).octets != NULL):
+            return self.respond(request, status_code, None, headers, b"")
+        self.core.enter_quietly()
+        return self.send_once(request, self.format_reply(request, status_code, None, headers, b""))
 
-        RFC 3261 section 8.2.7; a retransmitted INVITE is challenged again.
+    cdef int send_once(self, Request request, bytes octets) except -1:
+        """Send and forget: a transaction would repeat the refusal to a victim that never asked (FAULTS 22).
+
+        RFC 3261 section 8.2.7; a retransmitted INVITE is refused again.
         """
         cdef uint32_t index = self.table.index_of(request.transaction)
         if index != TRANSACTION_NONE:

@@ -1,0 +1,72 @@
+"""Runs the application's handlers of requests: what they raise, and how long they may take (FAULTS 56).
+
+Knows requests and tasks; which handler a request is for is decided by the user
+agent and its calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sipcore import uas
+from sipcore._message import Request
+from sipcore.machines import State
+
+if TYPE_CHECKING:
+    from sipcore.user_agent import UserAgent
+
+logger = logging.getLogger("sipcore.stack")
+
+Handler = Callable[[Request], Any]
+
+ANSWER_WITHIN = 30.0  # seconds; the client of a non-INVITE request gives up after 64*T1 (RFC 3261 section 17.1.2.2)
+UNANSWERED = (State.TRYING, State.PROCEEDING)
+
+
+def run_handler(user_agent: UserAgent, entry: tuple[Handler, bool], request: Request) -> None:
+    """Run a plain handler now, an asynchronous one as a task.
+
+    A CANCEL cancels the task of an INVITE.  Any other request whose task has not answered within ANSWER_WITHIN is
+    answered 500 and its task cancelled: from then on nothing could be said any more (RFC 4320 section 4.2).
+    """
+    handler, is_async = entry
+    if not is_async:
+        handler(request)
+        return
+    task = user_agent.start_task(_run(handler, request))
+    if task.done():
+        return
+    transaction = request.transaction
+    if request.method == "INVITE":
+        user_agent.pend(transaction, task)
+        task.add_done_callback(lambda _: user_agent.unpend(transaction))
+    elif transaction:
+        _limit(user_agent, task, request)
+
+
+async def _run(handler: Handler, request: Request) -> None:
+    """What a handler raises becomes a 500; one that is cancelled leaves 487 or 503."""
+    try:
+        await handler(request)
+    except asyncio.CancelledError:
+        uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
+        raise
+    except Exception:
+        logger.exception("the handler of %s failed", request.method)
+        uas.reply_quietly(request, 500)
+
+
+def _limit(user_agent: UserAgent, task: asyncio.Task[Any], request: Request) -> None:
+    engine = user_agent.engine
+
+    def out_of_time() -> None:
+        if engine.server_transactions.state(request.transaction) in UNANSWERED:
+            logger.error("the handler of %s has not answered within %.0f s", request.method, ANSWER_WITHIN)
+            uas.reply_quietly(request, 500)
+            task.cancel()
+
+    timer = engine.start_timer(user_agent.driver.now() + ANSWER_WITHIN, out_of_time)
+    task.add_done_callback(lambda _: engine.cancel_timer(timer))
