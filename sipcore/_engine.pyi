@@ -230,8 +230,8 @@ class Engine:
     def send_response(self, request: Request, response: Response) -> None:
         """Answer `request` with a response that came from elsewhere, octet for octet (RFC 3261 section 16.7)."""
     def refuse(self, request: Request, status_code: int, *, headers: Iterable[tuple[str, str]] = ()) -> None:
-        """Refuse a request before anybody looked at it, in one datagram (FAULTS 22): an INVITE leaves no transaction
-        (RFC 3261 section 8.2.7), which would repeat the refusal to whomever a forged one names."""
+        """Refuse a request before anybody looked at it, in one datagram (FAULTS 22, 26): it leaves no transaction (RFC
+        3261 section 8.2.7), which would repeat the refusal of an INVITE to whomever a forged one names."""
     def cancel(self, transaction: int, now: float, *, headers: Sequence[tuple[str, str]] = ()) -> bool:
         """CANCEL an INVITE client transaction (RFC 3261 section 9.1): at once when a provisional was seen, else when
         one arrives.  False when it already had its final response, or is no INVITE: only an INVITE is cancelled."""

@@ -37,6 +37,7 @@ def run_handler(user_agent: UserAgent, entry: tuple[Handler, bool], request: Req
         handler(request)
         return
     task = user_agent.start_task(_run(handler, request))
+    task.add_done_callback(lambda task: _conclude(task, request))
     if task.done():
         return
     transaction = request.transaction
@@ -48,15 +49,18 @@ def run_handler(user_agent: UserAgent, entry: tuple[Handler, bool], request: Req
 
 
 async def _run(handler: Handler, request: Request) -> None:
-    """What a handler raises becomes a 500; one that is cancelled leaves 487 or 503."""
+    """What a handler raises becomes a 500."""
     try:
         await handler(request)
-    except asyncio.CancelledError:
-        uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
-        raise
     except Exception:
         logger.exception("the handler of %s failed", request.method)
         uas.reply_quietly(request, 500)
+
+
+def _conclude(task: asyncio.Task[Any], request: Request) -> None:
+    """What was cancelled is answered 487 or 503, also where the CANCEL came before the task had begun."""
+    if task.cancelled() and request.method != "ACK":
+        uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
 
 
 def _limit(user_agent: UserAgent, task: asyncio.Task[Any], request: Request) -> None:

@@ -93,3 +93,25 @@ def test_an_invite_that_nobody_wants_is_refused_in_one_datagram(
         check_at_baseline(stack)
 
     sim.run(main)
+
+
+def test_a_cancel_in_the_same_batch_as_its_invite_gets_487() -> None:
+    """FAULTS 25: the CANCEL comes before any 100, and on CPython 3.11 before the handler has begun."""
+
+    async def main(network: SimNetwork) -> list[int]:
+        stack = await stack_at(network, SERVER)
+
+        @stack.on("INVITE")
+        async def ring(request: Request) -> None:
+            await asyncio.sleep(3_600)
+
+        peer = network.datagram_peer(CLIENT, 5060)
+        for method in ("INVITE", "CANCEL"):
+            peer.send(request_octets(method), (SERVER, 5060))
+        await asyncio.sleep(0.1)
+        heard = [parsed_response(octets).status_code for octets, _ in peer.received]
+        await asyncio.sleep(SETTLED)
+        check_at_baseline(stack)
+        return sorted(heard)
+
+    assert sim.run(main) == [200, 487]

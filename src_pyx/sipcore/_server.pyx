@@ -342,10 +342,9 @@ cdef class Server(Responder):
         return self.conclude(request, event, octets, self.to_tag_hash(request) if event == EVENT_TU_2XX else 0, False)
 
     cdef int refuse_new(self, Request request, int status_code, object headers) except -1:
-        """A refusal that nobody was asked for: of an INVITE that heard nothing yet, nothing is remembered."""
+        """A refusal that nobody was asked for: of a request that heard nothing yet, nothing is remembered."""
         cdef uint32_t index = self.table.index_of(request.transaction)
-        if (request.index.method != SIP_METHOD_INVITE or index == TRANSACTION_NONE
-                or self.table.row(index).octets != NULL):
+        if index == TRANSACTION_NONE or self.table.row(index).octets != NULL:
             return self.respond(request, status_code, None, headers, b"")
         self.core.enter_quietly()
         return self.send_once(request, self.format_reply(request, status_code, None, headers, b""))
@@ -353,7 +352,7 @@ cdef class Server(Responder):
     cdef int send_once(self, Request request, bytes octets) except -1:
         """Send and forget: a transaction would repeat the refusal to a victim that never asked (FAULTS 22).
 
-        RFC 3261 section 8.2.7; a retransmitted INVITE is refused again.
+        RFC 3261 section 8.2.7; a retransmitted request is refused again.
         """
         cdef uint32_t index = self.table.index_of(request.transaction)
         if index != TRANSACTION_NONE:
