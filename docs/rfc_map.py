@@ -56,6 +56,7 @@ RFCS = {
     6086: "INFO",
     6223: "Keep-alive negotiation",
     6442: "Geolocation",
+    6455: "WebSocket",
     6665: "Events",
     6809: "Feature-Caps",
     6891: "EDNS",

@@ -26,6 +26,8 @@ class StreamWriter(Protocol):
 
     def write(self, octets: bytes, /) -> bool:
         """False when its bounded queue is full.  Not called where the connection has a socket of its own."""
+    def write_messages(self, messages: list[bytes], /) -> bool:
+        """The same, where the connection keeps the bounds of messages."""
     def close(self) -> None:
         """The connection is to be closed: it takes no more."""
 
@@ -87,6 +89,9 @@ class Engine:
     @property
     def overload(self) -> Overload:
         """The bounds of server transactions, to be set at any time."""
+    @property
+    def max_message_size(self) -> int:
+        """Octets that a message which comes in may have."""
     @property
     def server_transactions(self) -> TransactionTable:
         """To be watched: how many there are, and the state of one (`request.transaction`)."""
@@ -163,7 +168,7 @@ class Engine:
         """`accepted`: the far side opened it, and it counts against the limit of its address; others are never idle.
 
         With `socket` the engine reads and writes it itself; `writer.blocked(waiting)` then hears that the kernel
-        takes no more and says whether that many octets may wait.  `message_based`: one message a `write`.
+        takes no more and says whether that many octets may wait.  `message_based`: it keeps their bounds.
         `shared`, `identity`: see `share_connection`.  TransportError when a limit refuses it.
         """
     def share_connection(self, flow: int, identity: str = "", *, may_alias: bool = False) -> None:
@@ -203,6 +208,13 @@ class Engine:
         """
     def receive_stream(self, data: bytes, flow: int, now: float) -> bool:
         """A chunk of a stream; False when the stream must be closed (what was to be said has been written)."""
+    def receive_messages(self, messages: list[bytes], flow: int, now: float) -> bool:
+        """What came on a connection that keeps the bounds of messages (RFC 7118 section 5), as one batch.
+
+        Each has to be one SIP message, whole and alone, or a keep-alive (RFC 5626 section 3.5.1).  A request that
+        has more or less is refused with 400, such a response is dropped.  False: one was no SIP at all, and those
+        behind it are not looked at.
+        """
     def receive_socket(self, flow: int, now: float) -> int:
         """Read once from the socket of a connection; what became of it: READ_...  TransportError: it has ended."""
     def receive_letters(self, letters: list[bytes], now: float) -> None:

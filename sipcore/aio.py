@@ -1,6 +1,6 @@
 """The real world on asyncio, with uvloop where it installs: sockets, DNS, randomness, addresses of this host.
 
-Sockets are our own (`_batch`, `sockets`, `secure`), read by `loop.add_reader`.  Thin: no
+Sockets are our own (`_batch`, `streaming`), read by `loop.add_reader`.  Thin: no
 protocol rule, no policy and no SIP here.
 """
 
@@ -21,21 +21,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
-from sipcore.handover import SCHEME, open_socket, take_inherited, unavailable
-from sipcore.listening import Acceptor, StreamListener
-from sipcore.secure import Handshakes, SecureConnection, Sessions, check_context
-from sipcore.sockets import Address, SocketConnection, reason_of, set_stream_options
+from sipcore.handover import SCHEME, open_socket, take_inherited
 from sipcore.streams import OnLost, end_all, end_one
 
 if TYPE_CHECKING:
     from random import Random
 
+    from sipcore.streaming import Streaming
+    from sipcore.websocket import WebSocketOptions
     from sipcore.workers import Workers
 
 logger = logging.getLogger("sipcore.aio")
 
 T = TypeVar("T")
-SECURE = frozenset({"tls"})
 # linux/rtnetlink.h
 RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV6_IFADDR = 0x100
@@ -75,9 +73,6 @@ class AsyncioEnv:
         self.loop = loop or asyncio.get_running_loop()
         self.now = self.loop.time
         self.arena = ReceiveArena()
-        self.handshakes = Handshakes(self.loop)
-        self.sessions = Sessions()
-        self._default_context: ssl_module.SSLContext | None = None
         self._resolver = resolver
         self._name_servers = tuple(name_servers)
         self._workers = workers
@@ -88,6 +83,13 @@ class AsyncioEnv:
         from random import SystemRandom  # noqa: PLC0415 - a third of a megabyte
 
         return SystemRandom()
+
+    @cached_property
+    def streaming(self) -> Streaming:
+        """Made when a stream transport is first asked for: who speaks UDP alone does without its rooms."""
+        from sipcore.streaming import Streaming  # noqa: PLC0415 - 0.2 MB
+
+        return Streaming(self.loop)
 
     @property
     def resolver(self) -> Resolver:
@@ -114,7 +116,7 @@ class AsyncioEnv:
             try:
                 probe.connect((remote_host, 9))
             except OSError as error:
-                raise TransportError(f"no route to {remote_host}: {reason_of(error)}") from error
+                raise TransportError(f"no route to {remote_host}: {error.strerror}") from error
             return str(probe.getsockname()[0])
 
     def host_addresses(self, interface: str = "") -> tuple[str, ...]:
@@ -162,41 +164,16 @@ class AsyncioEnv:
         limits: StreamLimits | None = None,
         sock: socket_module.socket | None = None,
         aliases: bool = False,
+        websocket: WebSocketOptions | None = None,
     ) -> Listener:
-        if (transport in SECURE) != (ssl is not None):
-            raise TransportError(f"{transport} is listened to {'with' if ssl is None else 'without'} a TLS context")
-        if ssl is not None:
-            check_context(ssl)
-        engine = driver.engine
-        acceptor = Acceptor(
-            self.loop,
-            driver,
-            limits or StreamLimits(),
-            self.handshakes,
-            transport=transport,
-            accept=accept,
-            aliases=aliases,
+        acceptor = self.streaming.acceptor(
+            driver, transport, ssl=ssl, accept=accept, limits=limits, aliases=aliases, websocket=websocket
         )
         sockets = self._sockets(socket_module.SOCK_STREAM, host, port, sock)
-        listener = StreamListener(self.loop, transport, sockets, acceptor)
-        local = listener.local = engine.add_local(
-            transport,
-            listener.host,
-            listener.port,
-            user_agent=user_agent,
-            sender=None,
-            advertise=advertise or self._advertised(listener.host, listener.port),
-        )
-        listener.context = ssl
-        listener.at_close = lambda: engine.remove_local(local)
-        acceptor.listener = listener
-        try:
-            if not self._is_held:
-                listener.resume()
-        except OSError as error:
-            listener.close()
-            raise unavailable(listener.host, listener.port, error) from error
-        return listener
+        bound: tuple[str, int] = sockets[0].getsockname()[:2]
+        told = advertise or self._advertised(*bound)
+        local = driver.engine.add_local(transport, *bound, user_agent=user_agent, sender=None, advertise=told)
+        return self.streaming.listen(driver, acceptor, sockets, local, is_held=self._is_held, ssl=ssl)
 
     async def connect(
         self,
@@ -211,94 +188,27 @@ class AsyncioEnv:
         ssl: ssl_module.SSLContext | None = None,
         on_lost: OnLost | None = None,
         limits: StreamLimits | None = None,
+        websocket: WebSocketOptions | None = None,
     ) -> int:
-        bounds = limits or StreamLimits()
-        try:
-            async with asyncio.timeout(bounds.connect_timeout):
-                sock = await self._connected(host, port, bind)
-                addresses = sock.getsockname()[:2], sock.getpeername()[:2]
-                if transport not in SECURE:
-                    plain = SocketConnection(self.loop, driver, bounds, on_lost, sock)
-                    plain.start(transport, local, addresses, accepted=False)
-                    return plain.flow
-                name, context = server_name or host, ssl or self._client_context()
-                secure = await self._secured(driver, bounds, on_lost, sock, name=name, context=context)
-                return secure.stand(transport, local, addresses)
-        except TimeoutError as error:
-            raise TransportError(f"connecting to {host}:{port} timed out") from error
-        except OSError as error:
-            raise TransportError(f"connecting to {host}:{port} failed: {reason_of(error)}") from error
-
-    def _client_context(self) -> ssl_module.SSLContext:
-        """What TLS connections from here trust when nobody says: the authorities of this host."""
-        if self._default_context is None:
-            self._default_context = ssl_module.create_default_context()
-        return self._default_context
-
-    async def _secured(
-        self,
-        driver: Driver,
-        limits: StreamLimits,
-        on_lost: OnLost | None,
-        sock: socket_module.socket,
-        *,
-        name: str,
-        context: ssl_module.SSLContext,
-    ) -> SecureConnection:
-        """A TLS connection whose handshake is done; the session of an earlier one to the same address is resumed."""
-        check_context(context)
-        key = context, name, sock.getpeername()[:2]
-        done: asyncio.Future[str] = self.loop.create_future()
-
-        def ended(flow: int, reason: str) -> None:
-            if not done.done():
-                done.set_result(reason)
-            elif on_lost is not None:
-                on_lost(flow, reason)
-
-        connection = SecureConnection(
-            self.loop,
+        return await self.streaming.connect(
             driver,
-            limits,
-            ended,
-            sock,
-            context=context,
-            handshakes=self.handshakes,
-            server_name=name,
-            established=lambda _: done.set_result(""),
-            keep_session=lambda session: self.sessions.keep(key, session),
+            transport,
+            host,
+            port,
+            local=local,
+            bind=bind,
+            server_name=server_name,
+            ssl=ssl,
+            on_lost=on_lost,
+            limits=limits,
+            websocket=websocket,
         )
-        try:
-            connection.connect(self.sessions.get(key))
-            reason = await done
-        except BaseException:
-            done.cancel()
-            connection.end("given up")
-            raise
-        if reason:
-            raise OSError(reason)
-        return connection
 
     def disconnect(self, driver: Driver, flow: int, reason: str = "closed here") -> None:
         end_one(driver, flow, reason)
 
     def disconnect_all(self, driver: Driver, locals: Collection[int] | None = None) -> None:
         end_all(driver, locals)
-
-    async def _connected(self, host: str, port: int, bind: Address | None) -> socket_module.socket:
-        """A connected socket; with the source address asked for, which a listener may hold as well."""
-        if bind is not None:
-            sock = open_socket(socket_module.SOCK_STREAM, *bind)
-        else:
-            sock = socket_module.socket(_family(host), socket_module.SOCK_STREAM | socket_module.SOCK_CLOEXEC)
-        try:
-            sock.setblocking(False)
-            set_stream_options(sock)
-            await self.loop.sock_connect(sock, (host, port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     def _sockets(
         self, kind: int, host: str, port: int, sock: socket_module.socket | None

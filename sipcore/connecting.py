@@ -82,6 +82,7 @@ class Connector:
             ssl=ssl or user_agent.tls_context,
             on_lost=on_lost,
             limits=limits or user_agent.limits,
+            websocket=user_agent.websocket,
         )
 
     def locals(self) -> set[int]:

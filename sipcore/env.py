@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
     from sipcore._engine import Engine
     from sipcore.policy.questions import Answer, Question
+    from sipcore.websocket import WebSocketOptions
 
-STREAM_TRANSPORTS = frozenset({"tcp", "tls"})
+STREAM_TRANSPORTS = frozenset({"tcp", "tls", "ws", "wss"})
+SECURE_TRANSPORTS = frozenset({"tls", "wss"})
+WEBSOCKET_TRANSPORTS = frozenset({"ws", "wss"})
+
+
+def transport_parameter(transport: str) -> str:
+    """What a URI says of a transport, "" for UDP; "ws" is WebSocket with TLS and without (RFC 7118 section 5.3)."""
+    if transport == "udp":
+        return ""
+    return f";transport={'ws' if transport in WEBSOCKET_TRANSPORTS else transport}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,7 @@ class Env(Protocol):
         limits: StreamLimits | None = None,
         sock: socket.socket | None = None,
         aliases: bool = False,
+        websocket: WebSocketOptions | None = None,
     ) -> Listener:
         """Listen on a stream transport.  `accept(remote_host)` false: the connection is closed at once (SPEC A2).
         `aliases`: requests from here may use accepted connections (RFC 5923)."""
@@ -201,6 +212,7 @@ class Env(Protocol):
         ssl: ssl_module.SSLContext | None = None,
         on_lost: Callable[[int, str], None] | None = None,
         limits: StreamLimits | None = None,
+        websocket: WebSocketOptions | None = None,
     ) -> int:
         """Open a connection to an address literal and return its flow; TransportError when it cannot be had.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol
 
+from sipcore.env import SECURE_TRANSPORTS
 from sipcore.errors import LocateError, TransportError
 from sipcore.finding import Found, Locator
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
@@ -240,7 +241,7 @@ class Link:
             target.address,
             target.port,
             bind=self._bind(),
-            server_name=self._server_name if target.transport == "tls" else None,
+            server_name=self._server_name if target.transport in SECURE_TRANSPORTS else None,
             ssl=self._ssl,
             on_lost=lambda _, reason: self._lost(generation, reason),
         )

@@ -11,13 +11,16 @@ import logging
 import socket as socket_module
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sipcore.env import Driver, StreamLimits
 from sipcore.errors import TransportError, UsageError
 from sipcore.secure import Handshakes, SecureConnection, check_context
 from sipcore.sockets import Address, SocketConnection, reason_of, set_stream_options
 from sipcore.streams import StreamConnection, admits
+
+if TYPE_CHECKING:
+    from sipcore.websocket import Server
 
 logger = logging.getLogger("sipcore.aio")
 
@@ -138,11 +141,12 @@ class Acceptor:
         aliases: bool,
     ) -> None:
         self.listener: StreamListener | None = None
+        self.websocket: Server | None = None
         self._loop = loop
         self._driver = driver
         self._limits = limits
         self._handshakes = handshakes
-        self._transport = transport
+        self.transport = transport
         self._accept = accept
         self._aliases = aliases
 
@@ -155,11 +159,21 @@ class Acceptor:
             return False
         if listener.context is None:
             plain = SocketConnection(self._loop, self._driver, self._limits, None, sock)
-            plain.start(self._transport, listener.local, addresses, accepted=True)
-            self._offer(plain)
+            self._frame(plain)
+            plain.start(self.transport, listener.local, addresses, accepted=True)
+            if self.websocket is None:
+                self._offer(plain)
+            else:
+                self.websocket.begin(plain)
         else:
-            self._secure(sock, listener.context).accept(self._transport, listener.local, addresses)
+            secure = self._secure(sock, listener.context)
+            self._frame(secure)
+            secure.accept(self.transport, listener.local, addresses)
         return True
+
+    def _frame(self, connection: StreamConnection) -> None:
+        if self.websocket is not None:
+            self.websocket.attach(connection, lambda: self._offer(connection))
 
     def _secure(self, sock: socket_module.socket, context: ssl_module.SSLContext) -> SecureConnection:
         return SecureConnection(
@@ -171,7 +185,7 @@ class Acceptor:
             context=context,
             handshakes=self._handshakes,
             server_name=None,
-            established=self._offer,
+            established=self._offer if self.websocket is None else lambda _: None,
         )
 
     def _offer(self, connection: StreamConnection) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sipcore._uri import Uri
 from sipcore.connecting import ConnectionKey
 from sipcore.dialog import is_loose, route_uri
+from sipcore.env import SECURE_TRANSPORTS, STREAM_TRANSPORTS
 from sipcore.errors import LocateError, TransportError
 from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.decisions import Decision
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 MAX_CACHED = 1_024
 DEAD_SECONDS = 30.0  # SPEC D8: how long an address that failed is passed over
-SUPPORTED = (None, "udp", "tcp", "tls")
+SUPPORTED = (None, "udp", *STREAM_TRANSPORTS)
+SECURED = {"tcp": "tls", "ws": "wss"}  # what a sips: URI makes of a transport (RFC 3261 section 26.2.2, RFC 7118)
 LARGE = 1_300  # octets, RFC 3261 section 18.1.1
 
 
@@ -94,7 +96,7 @@ class Rfc3263:
         """The transport that the URI fixes, or None when NAPTR may choose (RFC 3263 section 4.1)."""
         named = (uri.parameters.get("transport") or "").lower()
         if named:
-            return "tls" if secure and named == "tcp" else named
+            return SECURED.get(named, named) if secure else named
         if secure:
             return "tls"
         return "udp" if settled else None
@@ -198,5 +200,5 @@ def _key(target: Target) -> tuple[str, int, str]:
 
 def _connection(target: Target, host: str) -> ConnectionKey:
     """What a connection is shared by; TLS is verified for the name that was looked for (RFC 5922 section 4)."""
-    name = host.strip("[]") if target.transport in ("tls", "wss") else ""
+    name = host.strip("[]") if target.transport in SECURE_TRANSPORTS else ""
     return target.transport, target.address, target.port, name

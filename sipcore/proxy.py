@@ -21,6 +21,7 @@ from functools import partial
 from sipcore._fields import Via
 from sipcore._message import Editor, Request
 from sipcore._uri import Uri
+from sipcore.env import transport_parameter
 from sipcore.errors import ParseError, SipError, TransportError
 from sipcore.forking import ResponseContext
 from sipcore.outgoing import Hop, OutgoingRequest
@@ -354,7 +355,7 @@ class Proxy:
     def _here(self, flow: int, client_flow: int, *, outbound: bool = False) -> str:
         """A loose route to this proxy on the transport of `flow`, with the token that finds `client_flow` again."""
         transport = self.user_agent.engine.flow_info(flow)[0]
-        named = "" if transport == "udp" else f";transport={transport}"
+        named = transport_parameter(transport)
         ob = ";ob" if outbound else ""
         return f"<sip:{self._token(client_flow)}@{self._sent_by(flow)}{named};lr{ob}>"
 

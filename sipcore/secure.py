@@ -32,14 +32,14 @@ class Handshakes:
         self.dropped = 0
         self._loop = loop
         self._ready: deque[SecureConnection] = deque()
-        self._half_open: OrderedDict[SecureConnection, None] = OrderedDict()
+        self._half_open: OrderedDict[StreamConnection, None] = OrderedDict()
         self._is_running = False
 
     def __len__(self) -> int:
         """Accepted connections whose handshake is not done."""
         return len(self._half_open)
 
-    def begin(self, connection: SecureConnection) -> None:
+    def begin(self, connection: StreamConnection) -> None:
         """An accepted connection has yet to shake hands; where there are too many, the oldest gives way."""
         self._half_open[connection] = None
         if len(self._half_open) > HALF_OPEN:
@@ -53,7 +53,7 @@ class Handshakes:
             self._is_running = True
             self._loop.call_soon(self._run)
 
-    def done(self, connection: SecureConnection) -> None:
+    def done(self, connection: StreamConnection) -> None:
         self._half_open.pop(connection, None)
 
     def _run(self) -> None:
@@ -135,9 +135,10 @@ class SecureConnection(StreamConnection):
 
     def accept(self, transport: str, local: int, addresses: tuple[Address, Address]) -> None:
         """The far side opened it: it counts at once, and has a deadline for its handshake."""
-        self.flow = self._driver.engine.add_connection(local, transport, *addresses, self)
+        is_framed = self.framing is not None
+        self.flow = self._driver.engine.add_connection(local, transport, *addresses, self, message_based=is_framed)
         self._handshakes.begin(self)
-        self._set("handshake", self._limits.connect_timeout, "the handshake took too long")
+        self.await_handshake()
         self._watch(self._first_octets)
 
     def connect(self, session: ssl_module.SSLSession | None) -> None:
@@ -164,7 +165,10 @@ class SecureConnection(StreamConnection):
 
     def stand(self, transport: str, local: int, addresses: tuple[Address, Address]) -> int:
         """This side opened it and the handshake is done: the engine learns of it.  Returns the flow."""
-        self.flow = self._driver.engine.add_connection(local, transport, *addresses, self, accepted=False)
+        is_framed = self.framing is not None
+        self.flow = self._driver.engine.add_connection(
+            local, transport, *addresses, self, accepted=False, message_based=is_framed
+        )
         self._watch(self._readable)
         self._loop.call_soon(self._readable)
         return self.flow
@@ -203,8 +207,9 @@ class SecureConnection(StreamConnection):
 
     def _up(self) -> None:
         self._is_up = True
-        self._handshakes.done(self)
-        self._clear("handshake")
+        if self.framing is None or not self.flow:
+            self._handshakes.done(self)
+            self.shook_hands()
         self.proved = certificate_names(self._tls)
         established, self._established = self._established, None
         if established is not None:

@@ -23,9 +23,9 @@ import uuid
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from socket import socket as RealSocket
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
+from sipcore.env import WEBSOCKET_TRANSPORTS, Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
 from sipcore.policy.questions import Answer, LookupFailed, Naptr, Question, RecordType, Srv
 from sipcore.simnet import (
@@ -40,6 +40,9 @@ from sipcore.simnet import (
     StreamPeer,
 )
 from sipcore.streams import OnLost, admits, end_all, end_one
+
+if TYPE_CHECKING:
+    from sipcore.websocket import WebSocketOptions
 
 __all__ = [
     "Delayed",
@@ -311,8 +314,10 @@ class SimEnv:
         limits: StreamLimits | None = None,
         sock: RealSocket | None = None,
         aliases: bool = False,
+        websocket: WebSocketOptions | None = None,
     ) -> Listener:
         _refuse_real(sock)
+        _refuse_websocket(transport)
         address = self._bindable(host), port or self._ephemeral_port()
         bounds = limits or StreamLimits()
 
@@ -352,7 +357,9 @@ class SimEnv:
         ssl: ssl_module.SSLContext | None = None,
         on_lost: OnLost | None = None,
         limits: StreamLimits | None = None,
+        websocket: WebSocketOptions | None = None,
     ) -> int:
+        _refuse_websocket(transport)
         bounds = limits or StreamLimits()
         source = (self._bindable(bind[0]) if bind else self.address, (bind[1] if bind else 0) or self._ephemeral_port())
         stream = await self.network.connect_stream(source, (host, port), timeout=bounds.connect_timeout)
@@ -426,6 +433,11 @@ def run(
     loop.limit(limit)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main(SimNetwork(loop=runner.get_loop(), seed=seed)))
+
+
+def _refuse_websocket(transport: str) -> None:
+    if transport in WEBSOCKET_TRANSPORTS:
+        raise TransportError("WebSocket is not simulated: its library draws masks and keys of its own")
 
 
 def _refuse_real(sock: RealSocket | None) -> None:

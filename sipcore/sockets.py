@@ -63,12 +63,45 @@ class SocketConnection(StreamConnection):
 
     def start(self, transport: str, local: int, addresses: tuple[Address, Address], *, accepted: bool) -> None:
         """Tell the engine and begin to read; `addresses` are those of this side and the far one."""
+        is_framed = self.framing is not None
         self.flow = self._driver.engine.add_connection(
-            local, transport, *addresses, self, accepted=accepted, socket=self._socket
+            local,
+            transport,
+            *addresses,
+            self,
+            accepted=accepted,
+            socket=None if is_framed else self._socket,
+            message_based=is_framed,
         )
-        self._loop.add_reader(self._socket.fileno(), self._readable)
+        self._watch()
         if accepted:
             self.watch_idle()
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._socket.fileno(), self._readable if self.framing is None else self._read)
+
+    def _read(self) -> None:
+        """Read once for the framing."""
+        try:
+            data = self._socket.receive(CHUNK)
+        except OSError as error:
+            self.end(reason_of(error))
+            return
+        if data:
+            self.received(data)
+        elif data is not None:
+            self.end(CLOSED_THERE, abort=False)
+
+    def _carry(self, octets: bytes) -> None:
+        try:
+            if not self._socket.send(octets):
+                self.blocked(self._socket.waiting)
+        except OSError as error:
+            if not self.reason:
+                self._set("close", 0.0, reason_of(error))
+
+    def _waiting(self) -> int:
+        return self._socket.waiting
 
     def _readable(self) -> None:
         driver = self._driver
@@ -116,7 +149,7 @@ class SocketConnection(StreamConnection):
             return
         self._is_writing = False
         self._loop.remove_writer(self._socket.fileno())
-        self._loop.add_reader(self._socket.fileno(), self._readable)
+        self._watch()
         self.drained()
 
     def close(self) -> None:

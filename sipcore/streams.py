@@ -18,6 +18,28 @@ OnLost = Callable[[int, str], None]
 
 NO_SIP = "the far side sent what is no SIP"
 CLOSED_THERE = "closed by the far side"
+CLOSED_HERE = "closed here"
+
+
+class Framing:
+    """How messages lie in the octets of a connection where RFC 3261 section 18.3 does not say so (RFC 7118)."""
+
+    __slots__ = ()
+
+    def received(self, data: bytes) -> None:
+        """A chunk came in; whole messages go to the connection's `take`."""
+        raise NotImplementedError
+
+    def frame(self, message: bytes) -> bytes:
+        """The octets that one message goes out as."""
+        raise NotImplementedError
+
+    def farewell(self, reason: str, *, abort: bool) -> bytes:
+        """What the far side is told before this side closes; b"": nothing."""
+        raise NotImplementedError
+
+    def lost(self, reason: str) -> None:
+        """The connection has ended."""
 
 
 class StreamConnection:
@@ -25,15 +47,17 @@ class StreamConnection:
 
     `flow` is 0 before `opened` and stays what it was after the end; `reason`
     is "" while the connection lives; `proved` are the names that the far side's
-    certificate proved.
+    certificate proved, `framing` is how messages lie in what it carries (None: the
+    engine finds them).
     """
 
-    __slots__ = ("_deadlines", "_driver", "_limits", "_on_lost", "flow", "proved", "reason")
+    __slots__ = ("_deadlines", "_driver", "_limits", "_on_lost", "flow", "framing", "proved", "reason")
 
     def __init__(self, driver: Driver, limits: StreamLimits, on_lost: OnLost | None) -> None:
         self.flow = 0
         self.reason = ""
         self.proved: tuple[str, ...] = ()
+        self.framing: Framing | None = None
         self._driver = driver
         self._limits = limits
         self._on_lost = on_lost
@@ -58,6 +82,9 @@ class StreamConnection:
         """A chunk came in: one batch."""
         if self.reason:
             return
+        if self.framing is not None:
+            self.framing.received(data)
+            return
         driver = self._driver
         keep = False
         try:
@@ -66,21 +93,41 @@ class StreamConnection:
             driver.after_batch()
             self._after(keep=keep)
 
+    def take(self, messages: list[bytes]) -> None:
+        """The framing found these whole: one batch."""
+        driver = self._driver
+        keep = False
+        try:
+            keep = driver.engine.receive_messages(messages, self.flow, driver.now())
+        finally:
+            driver.after_batch()
+            if not keep:
+                self.end(NO_SIP, abort=False)
+
     def _after(self, *, keep: bool) -> None:
         if self.reason:
             return
         if not keep:
             self.end(NO_SIP, abort=False)
-        elif self._driver.engine.stream_pending(self.flow):
+        else:
+            self.note_part(is_part=self._driver.engine.stream_pending(self.flow))
+
+    def note_part(self, *, is_part: bool) -> None:
+        """Whether a message has begun and not ended, which it has to in time (FAULTS 11)."""
+        if is_part:
             self._message_begun()
         else:
             self._clear("message")
 
     def end(self, reason: str, *, abort: bool = True) -> None:
         """End the connection from here; the engine and the owner hear of it at once, and once."""
-        if not self.reason:
-            self.lost(reason)
-            self._shut(abort=abort)
+        if self.reason:
+            return
+        farewell = b"" if self.framing is None else self.framing.farewell(reason, abort=abort)
+        self.lost(reason)
+        if farewell and not self._waiting():
+            self._carry(farewell)
+        self._shut(abort=abort)
 
     def lost(self, reason: str) -> None:
         """The connection has ended: its transactions fail (SPEC C6), its owner is told."""
@@ -92,6 +139,9 @@ class StreamConnection:
         if self.flow:
             self._driver.engine.remove_connection(self.flow, self.reason, self._driver.now())
             self._driver.after_batch()
+        if self.framing is not None:
+            self.framing.lost(self.reason)
+            self.framing = None
         if self._on_lost is not None:
             self._on_lost(self.flow, self.reason)
 
@@ -115,11 +165,29 @@ class StreamConnection:
         self._carry(octets)
         return True
 
+    def write_messages(self, messages: list[bytes]) -> bool:
+        """`write` for messages whose bounds are kept: one write for all that leave together."""
+        framing = self.framing
+        return framing is not None and self.write(b"".join([framing.frame(message) for message in messages]))
+
     def close(self) -> None:
         """The engine wants the connection closed: it takes no more."""
         self._set("close", 0.0, "its write queue is full")
 
+    def hear(self, on_lost: OnLost | None) -> None:
+        """From now on `on_lost` hears of the end."""
+        self._on_lost = on_lost
+
     # deadlines, in the engine's wheel
+
+    def await_handshake(self) -> None:
+        """End the connection unless `shook_hands` comes in time (FAULTS 11, 16)."""
+        if not self._is_set("handshake"):
+            self._set("handshake", self._limits.connect_timeout, "the handshake took too long")
+
+    def shook_hands(self) -> None:
+        """It stands."""
+        self._clear("handshake")
 
     def watch_idle(self) -> None:
         """Close an accepted connection on which no message comes (FAULTS 12)."""
@@ -192,4 +260,4 @@ def end_all(driver: Driver, locals: Collection[int] | None) -> None:
     """End the connections that speak for one of `locals`, or for any."""
     for connection in driver.engine.connections(locals):
         if isinstance(connection, StreamConnection):
-            connection.end("closed here", abort=False)
+            connection.end(CLOSED_HERE, abort=False)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from sipcore import uas
 from sipcore._message import Request, Response
 from sipcore.connecting import Connector
-from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
+from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits, transport_parameter
 from sipcore.errors import SipError, TransportError, UsageError
 from sipcore.handling import Handler, run_handler
 from sipcore.handover import split_address
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sipcore.dialog import Dialog, DialogKey
     from sipcore.policy.decisions import Decision
     from sipcore.stack import Stack
+    from sipcore.websocket import WebSocketOptions
 
 logger = logging.getLogger("sipcore.stack")
 
@@ -51,8 +52,9 @@ class UserAgent:
     `on_ended` (hears of each request that came to its end),
     `pong` (hears the flow of each answer to a keep-alive, RFC 5626 section 4.4.1),
     `tls_context` (what TLS connections from here trust and show; None: the
-    host's authorities), `limits` of connections from here, `identity` (the From
-    URI), `reuses_accepted` (set before `listen`: requests may go over connections
+    host's authorities), `limits` of connections from here, `websocket` (what opening
+    handshakes say and want; set before `listen`), `identity` (the From URI),
+    `reuses_accepted` (set before `listen`: requests may go over connections
     that far sides opened, RFC 5923; ours offer theirs with `alias`).  `methods`
     and `allow` say what is handled.
     """
@@ -76,6 +78,7 @@ class UserAgent:
         self.pong: Callable[[int], None] | None = None
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
+        self.websocket: WebSocketOptions | None = None
         self.identity = ""
         self.shared: dict[Any, Any] = {}  # what rooms above keep for it
         self.reuses_accepted = False
@@ -143,6 +146,7 @@ class UserAgent:
                 limits=limits,
                 sock=sock,
                 aliases=self.reuses_accepted,
+                websocket=self.websocket,
             )
         else:
             raise UsageError(f"no such transport: {transport!r}")
@@ -202,8 +206,7 @@ class UserAgent:
         return self._uri_at(self.engine.local_sent_by(listener.local), listener.transport)
 
     def _uri_at(self, sent_by: str, transport: str) -> str:
-        user = f"{self.name}@" if self.name else ""
-        return f"sip:{user}{sent_by}" if transport == "udp" else f"sip:{user}{sent_by};transport={transport}"
+        return f"sip:{f'{self.name}@' if self.name else ''}{sent_by}{transport_parameter(transport)}"
 
     # handlers
 

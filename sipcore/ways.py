@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from sipcore.env import STREAM_TRANSPORTS
 from sipcore.errors import LocateError, SipError, TransportError, UsageError
 from sipcore.finding import CandidateLocator, Finder
 from sipcore.handover import split_address
@@ -27,7 +28,7 @@ HOP_LIFE = 0.05  # seconds that one choice of an address serves all who ask
 FAILURE_LIFE = 1.0  # seconds that a failed lookup answers for those who waited for it
 WAIT = 32.0  # seconds that a REGISTER waits for a connection: its Timer F
 SIP_PORT = 5060
-STREAMS = ("tcp", "tls")
+STREAMS = tuple(sorted(STREAM_TRANSPORTS))
 
 
 class WayOwner(Protocol):
@@ -65,7 +66,7 @@ class Destination:
         if may_switch:
             return Destination(f"{uri};transport=udp", "udp")
         if site.transport not in ("udp", *STREAMS):
-            raise UsageError(f"{uri!r}: registrations go over UDP, TCP or TLS")
+            raise UsageError(f"{uri!r}: registrations go over UDP, TCP, TLS or WebSocket")
         return Destination(uri, site.transport)
 
 
@@ -150,7 +151,7 @@ class DatagramWay:
 
 
 class StreamWay:
-    """Over TCP or TLS: one supervised connection."""
+    """Over TCP, TLS or WebSocket: one supervised connection."""
 
     stream = True
 

@@ -178,7 +178,7 @@ def test_half_open_handshakes_are_bounded_and_the_oldest_gives_way(monkeypatch: 
             response = await client.request("OPTIONS", URI.format(listener.port))
             env = stack.env
             assert isinstance(env, AsyncioEnv)
-            half_open, dropped = len(env.handshakes), env.handshakes.dropped
+            half_open, dropped = len(env.streaming.handshakes), env.streaming.handshakes.dropped
             for sock in sockets:
                 sock.close()
             return response.status_code, half_open, dropped

@@ -29,7 +29,7 @@ from build import ROOT
 from emulator import Rejected, Wheel, beside, emulated, install, on_the_path, run
 
 SIZE_LIMIT = 1 << 20
-TEST_TOOLS = ("pytest", "hypothesis")
+TEST_TOOLS = ("pytest", "hypothesis", "websockets")
 DEPENDENCIES = ("dnspython",)
 NATIVELY = "not slow and not interop and not tree"
 ROOMS = [

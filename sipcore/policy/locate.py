@@ -23,6 +23,7 @@ from sipcore.policy.questions import Answer, Failure, LookupFailed, Naptr, Quest
 
 SIP_PORT = 5060
 SIPS_PORT = 5061
+RFC3263_PORTS = {"tls": SIPS_PORT, "ws": 80, "wss": 443}  # RFC 3261 section 19.1.2, RFC 7118 section 5.2
 MAXIMUM_TARGETS = 16
 MAXIMUM_ADDRESSES = 32
 
@@ -37,7 +38,7 @@ AUTO_PREFIXES = {
 }
 # RFC 3263 section 4.1: NAPTR services and the transports they stand for.
 NAPTR_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
-# RFC 3263 section 4.2: the SRV prefix of each transport.
+# RFC 3263 section 4.2: the SRV prefix of each transport; WebSocket has none.
 SRV_PREFIXES = {"udp": "_sip._udp.", "tcp": "_sip._tcp.", "tls": "_sips._tcp."}
 
 
@@ -71,7 +72,7 @@ class Site:
     """What is to be found.
 
     `host` may be a literal address (brackets allowed).  `transport` is "udp",
-    "tcp", "tls", or None to let `rfc3263` choose.  `port` is the configured one or
+    "tcp", "tls", "ws", "wss", or None to let `rfc3263` choose.  `port` is the configured one or
     None; `default_port` stands in for it (SPEC D3; `rfc3263` takes 5061 for TLS by
     itself).  `address_types` holds "A" or "AAAA", both only for `rfc3263`.
     """
@@ -160,7 +161,9 @@ def locate_rfc3263(site: Site, draw: Draw) -> Locate:
             found = yield from _locate_services(site, chosen, draw, why=f"NAPTR of {site.host}")
             if found is not None:
                 return found
-    prefixed = tuple((SRV_PREFIXES[transport] + name, transport) for transport in transports)
+    prefixed = tuple((SRV_PREFIXES[one] + name, one) for one in transports if one in SRV_PREFIXES)
+    if not prefixed:
+        return (yield from _locate_addresses(site, transports[0], why=f"{transports[0]} has no SRV"))
     found = yield from _locate_services(site, prefixed, draw, why=f"no NAPTR used; SRV of {site.host}")
     if found is not None:
         return found
@@ -284,7 +287,7 @@ def _failed(site: Site, failure: Failure, *, rule: str) -> LocateError:
 
 def _default_port(site: Site, transport: str) -> int:
     if site.order == "rfc3263":
-        return SIPS_PORT if transport == "tls" else SIP_PORT
+        return RFC3263_PORTS.get(transport, SIP_PORT)
     return site.default_port
 
 

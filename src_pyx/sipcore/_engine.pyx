@@ -81,6 +81,10 @@ cdef class Engine:
         self.client.max_transactions = count
 
     @property
+    def max_message_size(self):
+        return self.core.limits.message_size
+
+    @property
     def server_transactions(self):
         return self.server.table
 
@@ -288,6 +292,21 @@ cdef class Engine:
         finally:
             self.leave()
 
+    def receive_messages(self, list messages not None, int64_t flow, double now):
+        cdef StreamEnd end
+        cdef bytes octets
+        self.enter(now)
+        try:
+            end = self.core.outbox.end_of(flow)
+            if end is None:
+                return False
+            for octets in messages:
+                if not self.streams.take_message(end, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)):
+                    return False
+            return True
+        finally:
+            self.leave()
+
     def receive_socket(self, int64_t flow, double now):
         cdef StreamEnd end = self.core.outbox.end_of(flow)
         if end is None or end.socket is None:
@@ -373,7 +392,7 @@ cdef class Engine:
             raise TransportError(f"flow {flow} has ended")
         if octets == b"\r\n\r\n":
             end = self.core.outbox.end_of(flow)
-            if end is not None:
+            if end is not None and not end.is_message_based:
                 self.streams.framer_of(end).expect_pong()
         self.core.enter_quietly()
         self.core.outbox.send(flow, octets)

@@ -71,6 +71,9 @@ cdef class StandIn:
         cdef letter_head head = new_head(LETTER_WRITE, self.group.core.worker, self.flow)
         return self.group.post(self.worker, seal_letter(&head, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)))
 
+    def write_messages(self, list messages not None):
+        return all([self.write(octets) for octets in messages])
+
     def close(self):
         cdef letter_head head = new_head(LETTER_CLOSE, self.group.core.worker, self.flow)
         self.group.post(self.worker, seal_letter(&head, b"", 0))

@@ -12,6 +12,7 @@ from sipcore.scan cimport sip_index, sip_line
 
 
 cdef extern from "engine.h" nogil:
+    bint is_keep_alive(const char *octets, size_t size)
     ctypedef struct scanned_message:
         sip_index index
         sip_line *lines
@@ -31,6 +32,8 @@ cdef class Intake:
     cdef int look_ahead(self, const char *octets, size_t size, int user_agent, int which) noexcept
     # One datagram that was looked at; whatever goes wrong in here stays in here.
     cdef int take(self, const char *octets, size_t size, Local local, int64_t flow, int which) noexcept
+    # Index a message; `scanned.result` says how it went.
+    cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept
     # What the scan refused, of a datagram or a stream.
     cdef int take_malformed(self, const char *octets, const sip_index *index, const sip_line *lines,
                             int64_t flow) except -1
@@ -43,4 +46,3 @@ cdef class Intake:
     cdef int look_at(self, const char *octets, size_t size, Agent agent, scanned_message *scanned) noexcept
     cdef int take_datagram(self, const char *octets, size_t size, scanned_message *scanned, Agent agent,
                            int64_t flow) except -1
-    cdef int scan(self, const char *octets, size_t size, scanned_message *scanned) noexcept

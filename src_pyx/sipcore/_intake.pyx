@@ -26,10 +26,6 @@ cdef enum:
     OUTLINED = 0x7ffffffe                # nor this: only sip_outline has looked
 
 
-cdef extern from "engine.h" nogil:
-    bint is_keep_alive(const char *octets, size_t size)
-
-
 @cython.final
 cdef class Intake:
     def __cinit__(self, Core core not None, Server server not None, Client client not None, Group group not None):

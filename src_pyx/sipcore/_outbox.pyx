@@ -146,7 +146,7 @@ cdef class Outbox:
             if end.socket is not None:
                 return self.write_socket(end, waiting)
             if end.is_message_based:
-                taken = all([end.writer.write(octets) for octets in waiting])
+                taken = end.writer.write_messages(waiting)
             else:
                 taken = end.writer.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
         except Exception:

@@ -9,7 +9,7 @@ from sipcore._group cimport Group
 from sipcore._intake cimport Intake
 from sipcore._outbox cimport StreamEnd
 from sipcore._server cimport Server
-from sipcore.scan cimport sip_index
+from sipcore.scan cimport sip_index, sip_line
 
 
 # How a read ended; Python has them by the same names, in the same order.
@@ -37,7 +37,12 @@ cdef class Streams:
     cdef int read(self, StreamEnd end) except -1
     # What came on a connection; False when it can no longer be framed.
     cdef bint take_chunk(self, StreamEnd end, char *octets, size_t size) except -1
+    # One message of a connection that keeps their bounds (RFC 7118 section 5): a SIP message, whole and alone, or a
+    # keep-alive.  A request that is neither is answered if it can be; False: it is no SIP at all.
+    cdef bint take_message(self, StreamEnd end, const char *octets, size_t size) except -1
 
     cdef bint take_frames(self, StreamFramer framer, Agent agent, StreamEnd end) except -1
-    cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, StreamEnd end) noexcept
+    cdef int take_framed(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
+                         StreamEnd end) noexcept
+    cdef int take_keep_alive(self, size_t size, Agent agent, int64_t flow) except -1
     cdef int take_alias(self, const char *octets, const sip_index *index, StreamEnd end) except -1

@@ -13,6 +13,7 @@ from libc.stdlib cimport free, malloc
 from sipcore._connections cimport Local
 from sipcore._core cimport *
 from sipcore._framing cimport FRAME_FAULT, FRAME_MESSAGE, FRAME_NONE, FRAME_PING, Frame, StreamFramer, new_framer
+from sipcore._intake cimport is_keep_alive, scanned_message
 from sipcore._outbox cimport StreamEnd
 from sipcore.scan cimport *
 
@@ -25,6 +26,10 @@ cdef enum:
 
 
 cdef inline int default_port(int transport) noexcept:
+    if transport == SIP_TRANSPORT_WS:
+        return 80
+    if transport == SIP_TRANSPORT_WSS:
+        return 443
     return 5061 if transport == SIP_TRANSPORT_TLS else 5060
 
 
@@ -93,7 +98,7 @@ cdef class Streams:
                 return True
             if frame == FRAME_MESSAGE:
                 self.core.counters[COUNT_RECEIVED] += 1
-                self.take_framed(octets, framer, agent, end)
+                self.take_framed(octets, &framer.index, framer.lines, agent, end)
             elif frame == FRAME_FAULT:
                 self.core.counters[COUNT_RECEIVED] += 1
                 self.intake.take_malformed(octets, &framer.index, framer.lines, flow)
@@ -105,17 +110,47 @@ cdef class Streams:
                 elif agent.on_pong is not None:
                     self.core.call(agent.on_pong, flow)
 
-    cdef int take_framed(self, const char *octets, StreamFramer framer, Agent agent, StreamEnd end) noexcept:
+    cdef bint take_message(self, StreamEnd end, const char *octets, size_t size) except -1:
+        cdef Local local = self.core.connections.flow_local(end.flow)
+        cdef Agent agent = self.core.agent(local.user_agent) if local is not None else None
+        cdef scanned_message *scanned = &self.intake.scanned[0]
+        if agent is None:
+            return False
+        self.core.connections.touch(end.flow, self.core.now_us)
+        if is_keep_alive(octets, size):
+            self.take_keep_alive(size, agent, end.flow)
+            return True
+        self.core.counters[COUNT_RECEIVED] += 1
+        self.intake.scan(octets, size, scanned)
+        if scanned.result == SIP_OK and scanned.index.size == size:
+            self.take_framed(octets, &scanned.index, scanned.lines, agent, end)
+            return True
+        if scanned.result == SIP_OK:
+            scanned.index.fault = SIP_FAULT_CONTENT_LENGTH
+        self.intake.take_malformed(octets, &scanned.index, scanned.lines, end.flow)
+        return scanned.index.status_code != 0 or scanned.index.method_token.size != 0
+
+    cdef int take_keep_alive(self, size_t size, Agent agent, int64_t flow) except -1:
+        """CRLFCRLF is answered, CRLF is an answer (RFC 5626 section 4.4.1)."""
+        self.core.counters[COUNT_KEEP_ALIVES] += 1
+        if size > 2:
+            self.core.outbox.send(flow, b"\r\n")
+        elif size and agent.on_pong is not None:
+            self.core.call(agent.on_pong, flow)
+        return 0
+
+    cdef int take_framed(self, const char *octets, const sip_index *index, const sip_line *lines, Agent agent,
+                         StreamEnd end) noexcept:
         cdef int64_t flow = end.flow
         try:
-            if self.core.worker >= 0 and self.group.takes(octets, framer.index.size, &framer.index, agent, flow):
+            if self.core.worker >= 0 and self.group.takes(octets, index.size, index, agent, flow):
                 pass
-            elif framer.index.status_code:
-                self.client.take_response(octets, &framer.index, framer.lines, agent, flow)
+            elif index.status_code:
+                self.client.take_response(octets, index, lines, agent, flow)
             else:
                 if end.may_alias:
-                    self.take_alias(octets, &framer.index, end)
-                self.server.take_request(octets, &framer.index, framer.lines, agent, flow, NULL)
+                    self.take_alias(octets, index, end)
+                self.server.take_request(octets, index, lines, agent, flow, NULL)
         except Exception:
             self.core.counters[COUNT_INTERNAL_ERRORS] += 1
             logger.exception("a message could not be handled")

@@ -48,6 +48,8 @@ cdef extern from "scan.h" nogil:
         SIP_TRANSPORT_UDP
         SIP_TRANSPORT_TCP
         SIP_TRANSPORT_TLS
+        SIP_TRANSPORT_WS
+        SIP_TRANSPORT_WSS
 
     enum:                        # enum sip_scan_result
         SIP_OK
@@ -60,6 +62,7 @@ cdef extern from "scan.h" nogil:
         SIP_FAULT_HEAD_SIZE
         SIP_FAULT_HEAD_UNFINISHED
         SIP_FAULT_MESSAGE_SIZE
+        SIP_FAULT_CONTENT_LENGTH
         SIP_FAULT_COUNT
 
     enum:                        # enum sip_lenience
