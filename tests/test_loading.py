@@ -1,4 +1,4 @@
-"""The compiled rooms found in one shared object, as in a wheel; tests/test_wheels.py and check-wheels load a real one."""
+"""The compiled rooms found in one shared object, as in a wheel; `make check-wheels` loads real ones."""
 
 import sys
 from importlib.machinery import ExtensionFileLoader

@@ -59,8 +59,8 @@ LINKING = ["-shared", "-s", "-Wl,--gc-sections", "-Wl,--build-id=none"]
 SMALL = {"_client", "_connections", "_fields", "_framing", "_group", "_locals", "_overload", "_serialize", "_uri"}
 """Rooms off the path of a request that is served, compiled for size."""
 
-SUITES = {"3.11": "bookworm", "3.13": "trixie"}
-"""The Debian release that carries a CPython; its headers are what is compiled against."""
+SUITES = {"3.11": "bookworm", "3.13": "trixie sid"}
+"""The Debian releases that carry a CPython, the first at hand taken; its headers are what is compiled against."""
 
 NATIVE_ONLY = "3.12"
 """In no Debian release: compiled against the headers of an interpreter at hand, for this machine's architecture."""
