@@ -90,14 +90,15 @@ def count_by_emulator(start: list[str], names: list[str], marks: Path) -> Run:
 def count_wheel(path: Path, names: list[str]) -> Run:
     """A wheel instead of the tree, on a CPython that it is for."""
     sys.path.insert(0, str(ROOT / "wheels"))
-    from emulator import Wheel, emulated, install, on_the_path  # noqa: PLC0415  (needs the tools of wheels/)
+    from build import at_hand  # noqa: PLC0415  (needs the tools of wheels/)
+    from emulator import Wheel, emulated, install  # noqa: PLC0415
 
     wheel = Wheel(path)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         install(wheel, wheel.python, folder / "site")
         if not wheel.is_foreign:
-            return count_by_callgrind([on_the_path(wheel.python) or "python3"], names, PYTHONPATH=str(folder / "site"))
+            return count_by_callgrind([at_hand(wheel.python) or "python3"], names, PYTHONPATH=str(folder / "site"))
         run(["cc", "-O2", "-shared", "-fPIC", "-o", str(folder / "count.so"), str(PLUGIN)])
         plugin = f"{folder / 'count.so'},marks={folder / 'marks'}"
         return count_by_emulator(

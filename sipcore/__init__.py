@@ -22,6 +22,9 @@ from sipcore.errors import (
     TransportError,
     UsageError,
 )
+from sipcore.loading import find_compiled_rooms
+
+find_compiled_rooms(__path__[0])
 
 if TYPE_CHECKING:
     from sipcore._framing import StreamFramer

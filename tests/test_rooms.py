@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # Lowest floor first: a room imports from floors below its own only.  A name that ends in ".*" is a
 # package whose files may import one another (its cycles are checked like all others).
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("constants", "errors", "limits", "machines", "sharing"),
+    ("constants", "errors", "limits", "loading", "machines", "sharing"),
     ("scan", "addresses", "pools"),
     ("_text",),
     ("_uri",),

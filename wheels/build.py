@@ -4,12 +4,13 @@
 
 The compiled rooms are translated to C once; zig, a C compiler that carries every
 target's libc, compiles them against the headers of Debian's CPython for that
-target with glibc 2.17 as the baseline (manylinux2014).  Nothing here runs the
+target with glibc 2.17 as the baseline (manylinux2014) and links them into one
+shared object, which `sipcore.loading` loads them from.  Nothing here runs the
 target's interpreter.  Files are written in one order with one time stamp, so
 that two builds of one commit are the same octets; SHA256SUMS says which.
 
 Debian has no CPython 3.12; its wheel is built for x86_64 where a python3.12 with
-headers is on the PATH.
+headers is on the PATH or among pyenv's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import argparse
 import gzip
 import hashlib
 import io
+import json
+import logging
 import os
 import shutil
 import subprocess
@@ -40,26 +43,27 @@ BUILD = ROOT / "build"
 GLIBC = "2.17"
 TRANSLATED = BUILD / "wheel-cython"
 DEFLATED = BUILD / "deflated"
+COUNTS = ROOT / "benches" / "instructions.json"
+COSTLY = ("parse", "transaction answered", "transaction of a call")
+"""Operations whose counts tell what the stable ABI costs."""
+
 SHIPPED = (".py", ".pyi", ".sip", ".typed")
 OPTIMISATION = ["-O2", "-fwrapv", "-DNDEBUG"]
-LEAN = [
-    "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
-    "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+COMPILING = [
+    "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+    "-g0", "-fPIC", "-fvisibility=hidden",
 ]  # fmt: skip
+LINKING = ["-shared", "-s", "-Wl,--gc-sections", "-Wl,--build-id=none"]
 """Nothing that nobody calls, and no tables for exceptions, which C has none of."""
 
-COMMON_FLAGS = [*LEAN, "-g0", "-fPIC", "-fvisibility=hidden", "-shared", "-s", "-Wl,--build-id=none"]
 SMALL = {"_client", "_connections", "_fields", "_framing", "_group", "_locals", "_overload", "_serialize", "_uri"}
 """Rooms off the path of a request that is served, compiled for size."""
 
-SUITES = {"3.11": "bookworm", "3.13": "trixie"}
-"""The Debian release that carries a CPython; its headers are what is compiled against."""
+SUITES = {"3.11": "bookworm", "3.13": "trixie sid"}
+"""The Debian releases that carry a CPython, the first at hand taken; its headers are what is compiled against."""
 
 NATIVE_ONLY = "3.12"
-"""In no Debian release: compiled against the headers of an interpreter on the PATH, for this machine's architecture."""
-
-STABLE_ABI_COST = "not measured for this version"
-"""What the stable ABI costs: instructions as a multiple of those of a wheel for one version."""
+"""In no Debian release: compiled against the headers of an interpreter at hand, for this machine's architecture."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,11 @@ class Target:
         return f"{self.interpreter_tag}-{abi}-{self.architecture.platform_tag}"
 
     @property
-    def suffix(self) -> str:
+    def file(self) -> str:
+        """The shared object with the compiled rooms, in the package's folder."""
         if self.stable_abi:
-            return ".abi3.so"
-        return f".cpython-{self.python.replace('.', '')}-{self.architecture.triple}.so"
+            return "_rooms.abi3.so"
+        return f"_rooms.cpython-{self.python.replace('.', '')}-{self.architecture.triple}.so"
 
     @property
     def macros(self) -> list[str]:
@@ -145,13 +150,22 @@ def headers_of(target: Target) -> list[str]:
     return [f"-I{include / f'python{target.python}'}", f"-I{include}"]
 
 
+def at_hand(python: str) -> str | None:
+    """An interpreter of this version that runs: on the PATH, where a name alone may be a shim, or pyenv's newest."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for candidate in (shutil.which(f"python{python}"), *sorted(versions.glob(f"{python}.*/bin/python{python}"))[::-1]):
+        if candidate and not subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode:
+            return str(candidate)
+    return None
+
+
 def native_headers(python: str) -> Path | None:
-    """Where Python.h of an interpreter on the PATH is; None where there is none."""
-    code = "import sysconfig; print(sysconfig.get_path('include'))"
-    try:
-        told = subprocess.run([f"python{python}", "-c", code], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    """Where Python.h of an interpreter at hand is; None where there is none."""
+    found = at_hand(python)
+    if found is None:
         return None
+    code = "import sysconfig; print(sysconfig.get_path('include'))"
+    told = subprocess.run([found, "-c", code], capture_output=True, text=True, check=True)
     folder = Path(told.stdout.strip())
     return folder if (folder / "Python.h").exists() else None
 
@@ -166,21 +180,32 @@ def translated_rooms() -> list[Extension]:
     return list(distribution.ext_modules or [])
 
 
-def compile_room(room: Extension, target: Target, headers: list[str], folder: Path) -> Path:
-    """One extension module compiled and linked for `target`."""
-    out = folder / (room.name.replace(".", "/") + target.suffix)
-    out.parent.mkdir(parents=True, exist_ok=True)
+def compile_rooms(rooms: list[Extension], target: Target, headers: list[str], folder: Path) -> Path:
+    """All rooms and the C sources that they share in one shared object for `target`."""
+    sources = sorted({source for room in rooms for source in room.sources})
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{target.architecture.triple}.{GLIBC}"]
-    include = [f"-I{path}" for path in room.include_dirs]
-    flags = [*optimisation(room), *COMMON_FLAGS, *target.architecture.flags, *target.macros, *target.included]
-    subprocess.run([*compiler, *flags, *headers, *include, *room.sources, "-o", str(out)], check=True, cwd=ROOT)
-    return out
+    include = [*headers, *sorted({f"-I{path}" for room in rooms for path in room.include_dirs})]
+    common = [*COMPILING, *target.architecture.flags, *target.macros, *include]
+    translated = {room.sources[0] for room in rooms}
+
+    def compiled(source: str) -> Path:
+        out = folder / f"{Path(source).stem}.o"
+        included = target.included if source in translated else []
+        flags = [*optimisation(source), *common, *included]
+        subprocess.run([*compiler, *flags, "-c", source, "-o", out], check=True, cwd=ROOT)
+        return out
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, sources))
+    linked = folder / target.file
+    flags = [*OPTIMISATION, *LINKING, *target.architecture.flags]
+    subprocess.run([*compiler, *flags, *objects, "-o", linked], check=True, cwd=ROOT)
+    return linked
 
 
-def optimisation(room: Extension) -> list[str]:
+def optimisation(source: str) -> list[str]:
     """For speed where every message passes, else for size."""
-    small = room.name.rpartition(".")[2] in SMALL
-    return ["-Oz" if small and flag == "-O2" else flag for flag in OPTIMISATION]
+    return ["-Oz" if Path(source).stem in SMALL and flag == "-O2" else flag for flag in OPTIMISATION]
 
 
 def metadata(folder: Path) -> Path:
@@ -194,7 +219,20 @@ def python_files() -> list[Path]:
     return sorted(path for path in known if path.suffix in SHIPPED)
 
 
-def build_record(target: Target, commit: str) -> str:
+def stable_abi_cost() -> str:
+    """What the stable ABI costs: the stored counts of instructions beside those of the wheel for one version."""
+    stored = json.loads(COUNTS.read_text())
+    pairs = [
+        (counts, stored[other])
+        for identity, counts in stored.items()
+        if "-abi3," in identity and (other := identity.replace("-abi3,", "-cp311,")) in stored
+    ]
+    costs = {name: [slow[name] / fast[name] for slow, fast in pairs] for name in COSTLY}
+    told = ", ".join(f"{name} {min(cost):.2f} to {max(cost):.2f}" for name, cost in costs.items() if cost)
+    return f"instructions as a multiple of those of a wheel for CPython 3.11 alone: {told}" if told else "not measured"
+
+
+def build_record(target: Target, commit: str, rooms: list[str]) -> str:
     """The text of sipcore/__build__.py in this wheel."""
     return (
         '"""How this installation was built."""\n\n'
@@ -203,7 +241,9 @@ def build_record(target: Target, commit: str) -> str:
         f"COMPILER = {compiler_version()!r}\n"
         f"FLAGS = {' '.join([*OPTIMISATION, *target.architecture.flags, *target.macros])!r}\n"
         f"STABLE_ABI = {target.stable_abi!r}\n"
-        f"COST = {STABLE_ABI_COST if target.stable_abi else ''!r}\n"
+        f"COST = {stable_abi_cost() if target.stable_abi else ''!r}\n"
+        f"FILE = {target.file!r}\n"
+        f"ROOMS = {tuple(sorted(rooms))!r}\n"
     )
 
 
@@ -213,19 +253,16 @@ def compiler_version() -> str:
     return f"zig cc {told.stdout.strip()}"
 
 
-def write_wheel(target: Target, compiled: list[Path], scratch: Path, *, info: Path, out: Path, commit: str) -> Path:
+def write_wheel(target: Target, compiled: Path, record: str, *, info: Path, out: Path) -> Path:
     """Put one wheel together: Python files, compiled rooms, build record, metadata."""
     name = info.name.removesuffix(".dist-info")
     path = out / f"{name}-{target.tag}.whl"
     path.unlink(missing_ok=True)
     with WheelFile(path, "w") as wheel:
         for file in python_files():
-            inside = file.relative_to(ROOT).as_posix()
-            if inside != "sipcore/__build__.py":
-                wheel.writestr(inside, file.read_bytes())
-        wheel.writestr("sipcore/__build__.py", build_record(target, commit))
-        for file in sorted(compiled):
-            wheel.writestr(file.relative_to(scratch).as_posix(), file.read_bytes())
+            wheel.writestr(file.relative_to(ROOT).as_posix(), file.read_bytes())
+        wheel.writestr("sipcore/__build__.py", record)
+        wheel.writestr(f"sipcore/{compiled.name}", compiled.read_bytes())
         wheel.writestr(f"{info.name}/WHEEL", wheel_metadata(target))
         for file in sorted(info.rglob("*")):
             if file.is_file() and file.name not in ("WHEEL", "RECORD"):
@@ -284,12 +321,10 @@ def wheel_metadata(target: Target) -> str:
 
 def build_wheel(target: Target, rooms: list[Extension], info: Path, out: Path, commit: str) -> Path:
     """One wheel, from translated C to the finished file."""
-    headers = headers_of(target)
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Path(temporary)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            compiled = list(pool.map(lambda room: compile_room(room, target, headers, scratch), rooms))
-        return write_wheel(target, compiled, scratch, info=info, out=out, commit=commit)
+        compiled = compile_rooms(rooms, target, headers_of(target), Path(temporary))
+        record = build_record(target, commit, [room.name for room in rooms])
+        return write_wheel(target, compiled, record, info=info, out=out)
 
 
 def source_distribution(out: Path, time: int) -> Path:
@@ -334,6 +369,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     os.chdir(ROOT)
+    logging.disable(logging.WARNING)  # what the tools say of each file
     changed = git("status", "--porcelain", "--", "sipcore", "src_pyx", "setup.py", "pyproject.toml", "wheels/*.py")
     commit = git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")

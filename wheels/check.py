@@ -5,7 +5,7 @@
 Each wheel is looked into (size, machine, symbol versions, stable ABI) and then
 installed into an empty environment, where the project's tests and the demo run
 against it from outside the source tree: natively in a virtual environment of
-each CPython on the PATH, with Debian's CPython where there is none, under
+each CPython at hand, with Debian's CPython where there is none, under
 qemu-user where it is foreign.
 
 "all" is every test but those that read the source tree (marked `tree`), take
@@ -25,10 +25,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from build import ROOT
-from emulator import Rejected, Wheel, beside, emulated, install, on_the_path, run
+from build import ROOT, at_hand
+from emulator import Rejected, Wheel, beside, emulated, install, run
 
-SIZE_LIMIT = 1 << 20
+SIZE_LIMIT = 1_000_000
 TEST_TOOLS = ("pytest", "hypothesis", "websockets")
 DEPENDENCIES = ("dnspython",)
 NATIVELY = "not slow and not interop and not tree"
@@ -39,8 +39,8 @@ ROOMS = [
     "tests/test_small_boards.py", "tests/test_timers.py", "tests/test_torture.py", "tests/test_transactions.py",
     "tests/test_uri.py", "tests/machines",
 ]  # fmt: skip
-BEST_INSTRUCTION_SET = {"aarch64": "neon"}
-"""What the scan must use there: the processor always has it."""
+NEON = "neon"
+"""What the scan must use on aarch64: the processor always has it."""
 
 LOOK = """
 import json
@@ -66,7 +66,7 @@ def check_contents(wheel: Wheel) -> None:
 
 def interpreter(wheel: Wheel, python: str, folder: Path) -> list[str]:
     """The command that starts a CPython which has the wheel, its dependencies and the test tools in `folder`."""
-    found = None if wheel.is_foreign else on_the_path(python)
+    found = None if wheel.is_foreign else at_hand(python)
     if found is None:
         install(wheel, python, folder, *DEPENDENCIES, *TEST_TOOLS)
         return (emulated if wheel.is_foreign else beside)(wheel, python, folder)
@@ -92,7 +92,7 @@ def check_running(wheel: Wheel, python: str, tests: str) -> None:
 def copy_tests(folder: Path) -> None:
     """The project without its package."""
     for name in run(["git", "-C", str(ROOT), "ls-files"], capture=True).splitlines():
-        if not name.startswith(("sipcore/", "wheels/")):
+        if not name.startswith("sipcore/") and (ROOT / name).suffix not in (".whl", ".gz"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
 
@@ -100,12 +100,20 @@ def copy_tests(folder: Path) -> None:
 def look_at(wheel: Wheel, told: str, site: Path) -> None:
     """That the wheel's own rooms were imported, and use the vectors that the processor has."""
     tag, file, sets, _ = json.loads(told)
-    best = BEST_INSTRUCTION_SET.get(wheel.architecture.wheel)
+    best = best_instruction_set(wheel)
     if tag not in wheel.path.name or not Path(file).is_relative_to(site.resolve()):
         raise Rejected(f"{wheel.path.name}: another sipcore was imported: {told}")
     if best and sets[0] != best:
         raise Rejected(f"{wheel.path.name}: does not use {best} but {sets[0]}")
     print(f"{wheel.path.name}: imported, instruction sets {', '.join(sets)}", flush=True)
+
+
+def best_instruction_set(wheel: Wheel) -> str | None:
+    """What the scan must use; None where any will do."""
+    if wheel.architecture.wheel == "aarch64":
+        return NEON
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return "avx2" if wheel.architecture.wheel == "x86_64" and {"avx2", "bmi1"} <= set(flags) else None
 
 
 def pytest_arguments(wheel: Wheel, tests: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Interpreters to run a wheel on: those on the PATH, and Debian's, under qemu-user where they are foreign."""
+"""Interpreters to run a wheel on: those at hand, and Debian's, under qemu-user where they are foreign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
 
-from build import ARCHITECTURES, BUILD, HERE, SUITES, Architecture
+from build import ARCHITECTURES, BUILD, HERE, SUITES, Architecture, at_hand
 
 QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 LOADER = "lib64/ld-linux-x86-64.so.2"
@@ -41,16 +41,8 @@ class Wheel:
         """The CPython versions to run it on: its own, or every one at hand for the stable ABI."""
         if not self.stable_abi:
             return [self.python]
-        native = [] if self.is_foreign else [python for python in ("3.12", "3.14") if on_the_path(python)]
+        native = [] if self.is_foreign else [python for python in ("3.12", "3.14") if at_hand(python)]
         return [*SUITES, *native]
-
-
-def on_the_path(python: str) -> str | None:
-    """An interpreter of this version that runs; a name alone may be a shim that finds none."""
-    found = shutil.which(f"python{python}")
-    if found is None or subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
-        return None
-    return found
 
 
 def install(wheel: Wheel, python: str, folder: Path, *packages: str) -> None:

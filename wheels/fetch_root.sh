@@ -1,11 +1,11 @@
 #!/bin/bash
-# fetch_root.sh SUITE PYTHON ARCHITECTURE FOLDER     e.g. bookworm 3.11 arm64 build/roots/arm64-3.11
+# fetch_root.sh SUITES PYTHON ARCHITECTURE FOLDER     e.g. "trixie sid" 3.13 arm64 build/roots/arm64-3.13
 #
-# Unpacks the Debian CPython of another architecture (its interpreter, library and headers) into FOLDER, to
-# compile against and to run under qemu-user.  apt works on a state of its own here: the machine's package
-# lists and architectures stay as they are.
+# Unpacks the Debian CPython of another architecture (its interpreter, library and headers) into FOLDER, to compile
+# against and to run under qemu-user; of the suites, from the first whose index the mirror has whole.  apt works on a
+# state of its own here: the machine's package lists and architectures stay as they are.
 set -euo pipefail
-suite=$1 python=$2 architecture=$3 folder=$(mkdir -p "$4" && cd "$4" && pwd)
+suites=$1 python=$2 architecture=$3 folder=$(mkdir -p "$4" && cd "$4" && pwd)
 [ -e "$folder/.complete" ] && exit 0
 
 state=$(mktemp -d)
@@ -16,7 +16,6 @@ chmod -R a+rwX "$state"
 mirror=$(awk '/^URIs/ {print $2; exit}' /etc/apt/sources.list.d/debian.sources 2>/dev/null ||
          awk '/^deb / {print $2; exit}' /etc/apt/sources.list)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb [signed-by=$keyring arch=$architecture] $mirror $suite main" > "$state/sources.list"
 cat > "$state/apt.conf" <<CONF
 Dir::Etc::SourceList "$state/sources.list";
 Dir::Etc::SourceParts "-";
@@ -27,7 +26,10 @@ APT::Architecture "amd64";
 APT::Architectures { "amd64"; "$architecture"; };
 CONF
 export APT_CONFIG=$state/apt.conf
-apt-get -qq update
+for suite in $suites; do
+    echo "deb [signed-by=$keyring arch=$architecture] $mirror $suite main" > "$state/sources.list"
+    apt-get -qq update && break
+done
 
 ssl=libssl3
 apt-cache show "libssl3t64:$architecture" > /dev/null 2>&1 && ssl=libssl3t64

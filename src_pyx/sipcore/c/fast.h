@@ -183,11 +183,27 @@ static const instruction_set instruction_sets[] = {
 
 static const instruction_set *chosen_instruction_set;
 
+#if defined(SIP_HAS_AVX2)
+#define SAVED_REGISTERS 6u       /* of XCR0: the kernel keeps the SSE and AVX registers of each thread */
+
+/* Asked of the processor itself: __builtin_cpu_supports is never true with the library of some compilers (zig). */
+static int has_avx2_and_bmi(void)
+{
+    unsigned a, b, c, d, saved, upper;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX))
+        return 0;
+    __asm__("xgetbv" : "=a"(saved), "=d"(upper) : "c"(0));
+    return (saved & SAVED_REGISTERS) == SAVED_REGISTERS && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (b & bit_AVX2) && (b & bit_BMI);
+}
+#endif
+
 static int can_run(const char *name)
 {
 #if defined(SIP_HAS_AVX2)
     if (!strcmp(name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
+        return has_avx2_and_bmi();
 #endif
     return name != NULL;
 }

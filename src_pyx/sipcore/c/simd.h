@@ -23,6 +23,7 @@
 #include <immintrin.h>
 #define SIP_HAS_SSE2 1
 #if defined(__GNUC__)
+#include <cpuid.h>
 #define SIP_HAS_AVX2 1
 #endif
 #elif defined(__ARM_NEON) && defined(__aarch64__)
