@@ -117,11 +117,11 @@ class Bench:
         octets = data.encode() if isinstance(data, str) else data
         self.engine.receive(octets, self.flow if flow is None else flow, self.now)
 
-    def connect(self, *, port: int = 6000) -> tuple[int, Stream]:
+    def connect(self, *, host: str = PEER[0], port: int = 6000) -> tuple[int, Stream]:
         """A TCP connection of the same user agent."""
         local = self.engine.add_local("tcp", *LOCAL, user_agent=self.agent, sender=None)
         writer = Stream()
-        return self.engine.add_connection(local, "tcp", LOCAL, (PEER[0], port), writer), writer
+        return self.engine.add_connection(local, "tcp", LOCAL, (host, port), writer), writer
 
     def advance(self, seconds: float) -> None:
         """Let time pass; every timer fires when it is due."""

@@ -138,3 +138,10 @@ async def scripted_call(peer: DatagramPeer, *, sequence: int = 1) -> str:
     peer.send(request_octets("ACK", branch="z9hG4bKack", to=to, sequence=sequence), (SERVER, 5060))
     await asyncio.sleep(0.01)
     return response.to.tag
+
+
+def check_nothing_is_left(stack: Stack) -> None:
+    """No transaction, no timer, no call, dialog or request of the stack's own user agent."""
+    stats = stack.engine.stats()
+    assert stats["client_transactions"] == stats["server_transactions"] == stats["timers"] == 0
+    assert not (stack.ua.calls or stack.ua.live or stack.ua._dialogs or stack.ua._placed or stack.ua._by_transaction)

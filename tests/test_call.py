@@ -14,6 +14,7 @@ from kit import (
     URI,
     answer_call,
     between,
+    check_nothing_is_left,
     parsed_request,
     parsed_response,
     request_octets,
@@ -312,6 +313,39 @@ def test_early_dialogs_are_capped() -> None:
         return len(call.early)
 
     assert sim.run(main) == 16
+
+
+def test_a_thousand_early_dialogs_and_a_hundred_answers_leave_nothing() -> None:
+    """FAULTS 28: ACK and BYE for each 2xx, early dialogs capped, all freed when the call has ended."""
+
+    async def main(network: SimNetwork) -> None:
+        client = await stack_at(network, CLIENT)
+        server = network.datagram_peer(SERVER, 5060)
+        tasks = len(asyncio.all_tasks())
+        call = client.dial(URI, body=SDP).start()
+        octets, source = await server.receive()
+        contact = [f"Contact: <sip:b@{SERVER}>"]
+        for number in range(1_000):
+            server.send(response_octets(octets, 180, tag=f"t{number}", headers=contact), source)
+        await asyncio.sleep(0.5)
+        assert len(call.early) <= 16
+        for number in range(100):
+            server.send(response_octets(octets, 200, tag=f"t{number * 10}", headers=contact), source)
+        await asyncio.sleep(0.2)
+        call.hang_up()
+        await asyncio.sleep(0.2)
+        for sent, _ in list(server.received):
+            if sent.startswith(b"BYE"):
+                server.send(response_octets(sent, 200), source)
+        await asyncio.sleep(64 * 0.5 + 5)
+        requests = [parsed_request(sent) for sent, _ in server.received[1:]]
+        answered = {f"t{number * 10}" for number in range(100)}
+        for method in ("ACK", "BYE"):
+            assert {sent.to.tag for sent in requests if sent.method == method and sent.to} == answered
+        check_nothing_is_left(client)
+        assert len(asyncio.all_tasks()) == tasks
+
+    sim.run(main)
 
 
 @pytest.mark.parametrize("contact", [[], ["Contact: <<<"], ["Contact: *"]])

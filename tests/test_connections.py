@@ -347,13 +347,15 @@ def probe_ns(table: ConnectionTable, keys: list[tuple[str, int]]) -> float:
 
 
 def test_chosen_ports_do_not_make_chains() -> None:  # FAULTS 58
-    """All hosts and ports that agree in their low bits: an unkeyed mask of them would be one chain of 4,096."""
-    table, local = table_with("tcp", max_per_address=100_000)
-    chosen = [(f"10.{n}.0.1", port) for n in range(256) for port in range(4096, 65536, 4096)]
+    """All hosts and ports that agree in their low bits: an unkeyed mask of them would be one chain."""
+    table, local = table_with("tcp", max_per_address=1_000_000)
+    middles = range(0, 256, 9)
+    chosen = [(f"10.{n}.{m}.1", port) for n in range(256) for m in middles for port in range(4096, 65536, 4096)]
+    assert len(chosen) > 100_000
     for host, port in chosen:
         connect(table, local, host, port)
-    elsewhere, other = table_with("tcp", max_per_address=100_000)
-    spread = [(f"10.{n & 255}.{n * 7 & 255}.{n * 31 & 255}", 1024 + n * 17 % 60000) for n in range(len(chosen))]
+    elsewhere, other = table_with("tcp", max_per_address=1_000_000)
+    spread = [(f"10.{n & 255}.{n >> 8 & 255}.{n * 31 & 255}", 1024 + n * 17 % 60000) for n in range(len(chosen))]
     for host, port in spread:
         connect(elsewhere, other, host, port)
     ratios = sorted(probe_ns(table, chosen[:2000]) / probe_ns(elsewhere, spread[:2000]) for _ in range(5))

@@ -10,6 +10,16 @@ from engine_kit import Bench, Receiver, cancel_of, header, request, response_to,
 # which transaction a request belongs to
 
 
+@pytest.mark.parametrize("size", [64, 255, 256, 2000, 8000])
+def test_long_branches_that_differ_in_their_last_octet_are_never_merged(size: int) -> None:
+    """FAULTS 24: whatever is hashed of a branch, it is all of it."""
+    bench = Bench(lambda received: received.reply(200))
+    for last in "ab" * 2:
+        bench.receive(request(branch="z9hG4bK" + "x" * size + last, call_id=last))
+    assert len(bench.events.requests) == 2
+    assert len(set(bench.sent.take())) == 2
+
+
 @pytest.mark.parametrize(
     "changed",
     [

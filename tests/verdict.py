@@ -31,7 +31,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
-from types import TracebackType
 from typing import Any, Self
 
 from sipcore._batch import DatagramSocket
@@ -44,7 +43,7 @@ STEP = 128  # datagrams between two signs of life
 
 SUBJECT = """
 import asyncio, gc, json, os, sys, time
-import sipcore
+import sipcore.aio
 
 class Loop(asyncio.SelectorEventLoop):
     ahead = 0.0
@@ -110,7 +109,8 @@ while not number or not select.select([sys.stdin], [], [], 0.01)[0]:
     name = b"probe-%d" % number
     started = time.perf_counter()
     sock.send(
-        b"OPTIONS sip:x@127.0.0.1 SIP/2.0\\r\\nVia: SIP/2.0/UDP 127.0.0.2:%d;branch=z9hG4bK%b\\r\\nMax-Forwards: 70\\r\\n"
+        b"OPTIONS sip:x@127.0.0.1 SIP/2.0\\r\\nVia: SIP/2.0/UDP 127.0.0.2:%d;branch=z9hG4bK%b\\r\\n"
+        b"Max-Forwards: 70\\r\\n"
         b"From: <sip:p@127.0.0.2>;tag=1\\r\\nTo: <sip:x@127.0.0.1>\\r\\nCall-ID: %b\\r\\nCSeq: 1 OPTIONS\\r\\n"
         b"Content-Length: 0\\r\\n\\r\\n" % (own, name, name))
     took, answered = 0.0, False
@@ -147,9 +147,7 @@ class Subject:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             print(self.said())
         self.process.kill()
@@ -254,7 +252,7 @@ def stand(subject: Subject, attack: Callable[[], object], *, repeats: int = 3, e
 
 
 class Attacker:
-    """Sends datagrams as fast as they are taken, but never more than STEP ahead of the answers; counts what comes back."""
+    """Sends datagrams as fast as they are taken, never more than STEP ahead of the answers; counts what comes back."""
 
     def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
         self.target = ("127.0.0.1", port)
@@ -309,8 +307,9 @@ class Attacker:
 
     def message(self, method: str, name: str, *, to_tag: str = "", branch: str = "", headers: str = "") -> bytes:
         """A request of its own; its branch and Call-ID are made of `name`."""
+        via = f"SIP/2.0/UDP {self.host}:{self.port};branch={branch or 'z9hG4bK' + name}"
+        to = "<sip:x@127.0.0.1>" + (f";tag={to_tag}" if to_tag else "")
         return (
-            f"{method} sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {self.host}:{self.port};branch={branch or 'z9hG4bK' + name}"
-            f"\r\nMax-Forwards: 70\r\nFrom: <sip:a@{self.host}>;tag=1\r\nTo: <sip:x@127.0.0.1>{to_tag and ';tag=' + to_tag}"
-            f"\r\nCall-ID: {name}\r\nCSeq: 1 {method}\r\n{headers}Content-Length: 0\r\n\r\n"
+            f"{method} sip:x@127.0.0.1 SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\nFrom: <sip:a@{self.host}>;tag=1\r\n"
+            f"To: {to}\r\nCall-ID: {name}\r\nCSeq: 1 {method}\r\n{headers}Content-Length: 0\r\n\r\n"
         ).encode()

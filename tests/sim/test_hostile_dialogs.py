@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import CLIENT, SDP, SDP_TYPE, SERVER, URI, answer_call, request_octets, response_octets, stack_at
+from kit import (
+    CLIENT,
+    SDP,
+    SDP_TYPE,
+    SERVER,
+    URI,
+    answer_call,
+    check_nothing_is_left,
+    request_octets,
+    response_octets,
+    stack_at,
+)
+from verdict import often
 
 from sipcore import sim
 from sipcore.errors import SipError
@@ -102,3 +117,53 @@ def test_a_request_to_rubbish_fails_as_an_error(target: str) -> None:
         await client.close()
 
     checked(main)
+
+
+MALFORMED = [("t1", False), ("", True), ("", False), ("t1", True)]
+"""A To tag or none, a Contact or none; the last one is as it should be."""
+
+
+def malformed_answers(count: int) -> list[int]:
+    """How many objects live after each of three rounds of `count` calls, INVITE and re-INVITE, answered like that."""
+    objects: list[int] = []
+
+    async def one(client: Stack) -> None:
+        call = client.dial(URI, body=SDP).start()
+        with contextlib.suppress(SipError):
+            await call.answered()
+            await call.reinvite(SDP)
+        call.hang_up()
+        await asyncio.sleep(0.1)
+
+    async def main(network: SimNetwork) -> None:
+        client = await stack_at(network, CLIENT)
+        answers = itertools.cycle(MALFORMED)
+
+        def answer(octets: bytes, source: tuple[str, int]) -> None:
+            if octets.startswith(b"ACK"):
+                return
+            tag, has_contact = next(answers) if octets.startswith(b"INVITE") else ("t1", True)
+            headers = [f"Contact: <sip:b@{SERVER}>"] if has_contact else []
+            response = response_octets(octets, 200, tag=tag, headers=headers).replace(b";tag=\r\n", b"\r\n")
+            network.send_datagram(response, (SERVER, 5060), source)
+
+        network.bind_datagrams((SERVER, 5060), answer)
+        for _ in range(3):
+            for _ in range(count):
+                await one(client)
+            await asyncio.sleep(64 * 0.5 + 5)
+            check_nothing_is_left(client)
+            nothing_raised(client)
+            network.trace.clear()
+            gc.collect()
+            objects.append(len(gc.get_objects()))
+
+    checked(main)
+    return objects
+
+
+@pytest.mark.slow
+def test_malformed_answers_to_invites_and_re_invites_leak_nothing() -> None:
+    """FAULTS 29: 10,000 calls in a soak."""
+    first, second, third = malformed_answers(often(3_400, 200))
+    assert second <= first + 20 and third <= first + 20, (first, second, third)
