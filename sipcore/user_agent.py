@@ -20,8 +20,9 @@ from sipcore import uas
 from sipcore._message import Request, Response
 from sipcore.call import Call, IncomingCall, OutgoingCall
 from sipcore.connecting import Connector
+from sipcore.constants import transport_parameter
 from sipcore.dialog import Dialog, DialogKey
-from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits, transport_parameter
+from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
 from sipcore.handover import split_address
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
