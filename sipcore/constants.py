@@ -164,6 +164,12 @@ DEFAULT_PORTS: Final[dict[str, int]] = {
     "WSS": 443,
 }
 
+
+def transport_parameter(transport: str) -> str:
+    """What a URI says of a transport, "" for UDP; "ws" is WebSocket with TLS and without (RFC 7118 section 5.3)."""
+    return {"udp": "", "wss": ";transport=ws"}.get(transport, f";transport={transport}")
+
+
 # RFC 3261 section 21 and the registered extensions.
 REASON_PHRASES: Final[dict[int, str]] = {
     100: "Trying",

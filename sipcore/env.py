@@ -26,13 +26,6 @@ SECURE_TRANSPORTS = frozenset({"tls", "wss"})
 WEBSOCKET_TRANSPORTS = frozenset({"ws", "wss"})
 
 
-def transport_parameter(transport: str) -> str:
-    """What a URI says of a transport, "" for UDP; "ws" is WebSocket with TLS and without (RFC 7118 section 5.3)."""
-    if transport == "udp":
-        return ""
-    return f";transport={'ws' if transport in WEBSOCKET_TRANSPORTS else transport}"
-
-
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
     """Bounds of stream transports; seconds and octets.

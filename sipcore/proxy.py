@@ -21,7 +21,7 @@ from functools import partial
 from sipcore._fields import Via
 from sipcore._message import Editor, Request
 from sipcore._uri import Uri
-from sipcore.env import transport_parameter
+from sipcore.constants import transport_parameter
 from sipcore.errors import ParseError, SipError, TransportError
 from sipcore.forking import ResponseContext
 from sipcore.outgoing import Hop, OutgoingRequest
@@ -168,10 +168,10 @@ class Proxy:
 
     def _plan(self, request: Request) -> _Plan | Awaitable[_Plan]:
         own = self._own_routes(request)
-        flow = self._token_flow(own)
+        flow = self._token_flow(own, request.flow)
         routes = request.get_all("Route")[len(own) :]
         uri = str(request.request_uri)
-        if flow and flow != request.flow:
+        if flow:
             return _Plan((Target(uri, flow=flow),), len(own), flow)
         if routes or own:
             return _Plan((Target(uri),), len(own), request.flow)
@@ -202,18 +202,28 @@ class Proxy:
             host == listener.host and (uri.port or 5060) == listener.port for listener in self.user_agent.listeners
         )
 
-    def _token_flow(self, own: Sequence[Uri]) -> int:
-        """The flow of the first token that is ours; 430 for one whose connection is gone (RFC 5626 section 5.3)."""
+    def _token_flow(self, own: Sequence[Uri], came_on: int) -> int:
+        """Where a token leads that is not the sender's own (RFC 5626 section 5.3); 0: there is none.
+
+        430 where that connection is gone.
+        """
+        is_gone, elsewhere = False, None
         for uri in own:
             number, _, proof = (uri.user or "").partition("-")
-            if proof and hmac.compare_digest(proof, self._proof(number)):
-                text, _, worker = number.partition(".")
-                if self.workers is not None and worker and int(worker, 16) != self.workers.number:
-                    raise Elsewhere(int(worker, 16))
-                flow = int(text, 16)
-                if not self._is_alive(flow):
-                    raise Refused(430)
+            if not proof or not hmac.compare_digest(proof, self._proof(number)):
+                continue
+            text, _, worker = number.partition(".")
+            flow = int(text, 16)
+            if self.workers is not None and worker and int(worker, 16) != self.workers.number:
+                elsewhere = elsewhere or Elsewhere(int(worker, 16))
+            elif not self._is_alive(flow):
+                is_gone = True
+            elif flow != came_on:
                 return flow
+        if elsewhere is not None:
+            raise elsewhere
+        if is_gone:
+            raise Refused(430)
         return 0
 
     def _is_alive(self, flow: int) -> bool:
@@ -323,7 +333,7 @@ class Proxy:
         editor.replace("Max-Breadth", str(_breadth(request) // len(plan.targets)))
         self._mark_source(request, editor)
         if request.method in DIALOG_METHODS:
-            for value in self._record_routes(request, plan, hop):
+            for value in self._record_routes(request, plan, target, hop):
                 editor.insert("Record-Route", value)
         if request.method == "REGISTER" and self.path:
             editor.insert("Path", self._here(hop.flow, plan.client_flow, outbound=True))
@@ -346,10 +356,13 @@ class Proxy:
         parameters["received"] = host
         editor.remove_first("Via").insert("Via", str(Via.build(via.transport, via.sent_by, parameters)))
 
-    def _record_routes(self, request: Request, plan: _Plan, hop: Hop) -> list[str]:
-        """Our Record-Route values in the order of insertion: the side it came from, then the other if it differs."""
+    def _record_routes(self, request: Request, plan: _Plan, target: Target, hop: Hop) -> list[str]:
+        """Our Record-Route values in the order of insertion: the side it came from, then the other if it differs.
+
+        A side that is reached on a connection of its own, as browsers are, is found by the token of that side.
+        """
         came_from = self._here(request.flow, plan.client_flow)
-        goes_to = self._here(hop.flow, plan.client_flow)
+        goes_to = self._here(hop.flow, target.flow or plan.client_flow)
         return [came_from] if came_from == goes_to else [came_from, goes_to]
 
     def _here(self, flow: int, client_flow: int, *, outbound: bool = False) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from sipcore import uas
 from sipcore._message import Request, Response
 from sipcore.connecting import Connector
-from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits, transport_parameter
+from sipcore.constants import transport_parameter
+from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
 from sipcore.handling import Handler, run_handler
 from sipcore.handover import split_address

@@ -28,7 +28,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from sipcore import Request, Stack, TransportError, UsageError, secure
+from sipcore import Proxy, Registrar, Request, Stack, TransportError, UsageError, parse, secure
 from sipcore.aio import AsyncioEnv, run
 from sipcore.env import StreamLimits
 from sipcore.websocket import HEAD_SIZE, WebSocket, WebSocketOptions
@@ -105,6 +105,62 @@ def test_the_server_asks_back_on_the_connection_that_a_browser_opened() -> None:
     request, status_code = run(main())
     assert request.startswith(b"MESSAGE sip:alice@df7jal.invalid;transport=ws SIP/2.0\r\nVia: SIP/2.0/WS 127.0.0.1:")
     assert status_code == 200
+
+
+def test_two_browsers_call_each_other_through_registrar_and_proxy() -> None:
+    """RFC 5626 section 5.3: each side of a dialog is found by the token of its own connection."""
+
+    def of_browser(name: str, method: str, sequence: int, to: str, routes: list[str], uri: str) -> bytes:  # noqa: PLR0917
+        lines = [
+            f"{method} {uri} SIP/2.0",
+            f"Via: SIP/2.0/WS {name}.invalid;branch=z9hG4bK{name}{sequence}",
+            f"From: <sip:{name}@example.com>;tag={name}",
+            f"To: {to}",
+            f"Call-ID: {'call' if method != 'REGISTER' else name}",
+            f"CSeq: {sequence} {method}",
+            f"Contact: <sip:{name}@{name}.invalid;transport=ws>",
+            *(f"Route: {route}" for route in routes),
+        ]
+        return frame("\r\n".join((*lines, "", "")).encode())
+
+    async def answered(peer: Peer, tag: str) -> Request:
+        request = parse((await peer.frames(1))[0][1])
+        assert isinstance(request, Request)
+        headers = [f"Record-Route: {value}" for value in request.get_all("Record-Route")]
+        contact = f"Contact: <sip:{tag}@{tag}.invalid;transport=ws>"
+        await peer.send(frame(response_octets(bytes(request), 200, tag=tag, headers=[*headers, contact])))
+        return request
+
+    async def main() -> list[str]:
+        async with serving() as (stack, port):
+            registrar = Registrar(stack.ua, domains=["example.com"])
+            Proxy(stack.ua, targets=registrar.targets)
+            alice, bob = await Peer.open(port), await Peer.open(port)
+            for peer, name in ((alice, "alice"), (bob, "bob")):
+                await peer.send(of_browser(name, "REGISTER", 1, f"<sip:{name}@example.com>", [], "sip:example.com"))
+                assert (await peer.frames(1))[0][1].startswith(b"SIP/2.0 200 ")
+            to_bob = "<sip:bob@example.com>"
+            await alice.send(of_browser("alice", "INVITE", 2, to_bob, [], "sip:bob@example.com"))
+            invite = await answered(bob, "bob")
+            route_set = invite.get_all("Record-Route")
+            assert (await alice.frames(1))[0][1].startswith(b"SIP/2.0 200 ")
+            seen = [invite.method]
+            uri = "sip:{0}@{0}.invalid;transport=ws"
+            for sequence, method in ((2, "ACK"), (3, "INFO")):
+                routes = route_set[::-1]
+                await alice.send(of_browser("alice", method, sequence, f"{to_bob};tag=bob", routes, uri.format("bob")))
+                if method == "ACK":
+                    seen.append(parse((await bob.frames(1))[0][1]).method)  # type: ignore[union-attr]
+                else:
+                    seen.append((await answered(bob, "bob")).method)
+                    assert (await alice.frames(1))[0][1].startswith(b"SIP/2.0 200 ")
+            to_alice = "<sip:alice@example.com>;tag=alice"
+            await bob.send(of_browser("bob", "BYE", 9, to_alice, route_set, uri.format("alice")))
+            seen.append((await answered(alice, "alice")).method)
+            assert (await bob.frames(1))[0][1].startswith(b"SIP/2.0 200 ")
+            return seen
+
+    assert run(main()) == ["INVITE", "ACK", "INFO", "BYE"]
 
 
 def test_a_message_needs_no_content_length_and_may_come_as_text_or_binary_in_any_fragments() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from sipcore.constants import transport_parameter
 from sipcore.policy.decisions import format_host_port
 from sipcore.policy.settings import Server, Service
 
@@ -39,8 +40,8 @@ def contact_uri(service: Service, host: str, port: int, transport: str) -> str:
 
 
 def contact_of(scheme: str, user: str, host: str, port: int, transport: str) -> str:
-    suffix = "" if transport == "udp" else f";transport={transport}"
-    return f"{scheme}:{user}{'@' if user else ''}{format_host_port(host, port)}{suffix}"
+    where = format_host_port(host, port) + transport_parameter(transport)
+    return f"{scheme}:{user}{'@' if user else ''}{where}"
 
 
 def _host_part(server: Server) -> str:

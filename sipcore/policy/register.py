@@ -61,7 +61,7 @@ class RegistrationPlan:
 
     @property
     def stream(self) -> bool:
-        return self.transport in ("tcp", "tls")
+        return self.transport != "udp"
 
 
 def plan_registration(service: Service, *, instance: str = "", secondary: bool = False) -> RegistrationPlan:

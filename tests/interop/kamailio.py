@@ -15,6 +15,13 @@ PROBE = (
     b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
 )
 
+WEBSOCKET = """tcp_accept_no_cl=yes
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+event_route[xhttp:request] {
+    if (!ws_handle_handshake()) { xhttp_reply("404", "Not Found", "", ""); }
+}"""
+
 
 def answers_options(port: int) -> bool:
     """Whether a SIP server on loopback answers an OPTIONS over UDP within 200 ms."""
@@ -32,13 +39,15 @@ def answers_options(port: int) -> bool:
 class Kamailio(Server):
     """A Kamailio with one of the configurations in `config/`, on one port for UDP and TCP.
 
-    It speaks TLS on `tls_port` if that is given, as sip.example.com.
+    It speaks TLS on `tls_port` if that is given, as sip.example.com, and with `websocket` also WebSocket on all
+    ports that take connections.
     """
 
     name = "kamailio"
     template = ""
     host = LOOPBACK
     shared_memory = 64  # MiB
+    websocket = False
 
     def __init__(self, folder: Path, *, port: int | None = None, tls_port: int | None = None) -> None:
         super().__init__(folder)
@@ -48,7 +57,13 @@ class Kamailio(Server):
 
     def settings(self) -> dict[str, object]:
         """What the markers of the configuration stand for."""
-        return {"HOST": self.host, "PORT": self.port, "CONTROL": self.control, "TLS": self._tls()}
+        return {
+            "HOST": self.host,
+            "PORT": self.port,
+            "CONTROL": self.control,
+            "TLS": self._tls(),
+            "WEBSOCKET": WEBSOCKET if self.websocket else "",
+        }
 
     def _tls(self) -> str:
         if self.tls_port is None:
@@ -83,9 +98,8 @@ class Kamailio(Server):
 
     def connections(self) -> list[tuple[str, int]]:
         """The far addresses of the TCP connections that it holds now."""
-        found = re.findall(
-            r"type: (?:TCP|TLS)\s.*?state: (\S+).*?src_ip: (\S+)\s+src_port: (\d+)", self.ask("core.tcp_list"), re.S
-        )
+        pattern = r"type: (?:TCP|TLS|WSS?)\s.*?state: (\S+).*?src_ip: (\S+)\s+src_port: (\d+)"
+        found = re.findall(pattern, self.ask("core.tcp_list"), re.S)
         return [(host, int(port)) for state, host, port in found]
 
 
@@ -106,8 +120,10 @@ class Registrar(Kamailio):
         min_expires: int = 1,
         port: int | None = None,
         tls_port: int | None = None,
+        websocket: bool = False,
     ) -> None:
         super().__init__(folder, port=port, tls_port=tls_port)
+        self.websocket = websocket
         self.users = users
         self.domain = domain
         self.realm = realm
@@ -135,6 +151,20 @@ class Registrar(Kamailio):
             elif key == "Address":
                 found.setdefault(user, []).append(value)
         return found
+
+
+class Edge(Kamailio):
+    """Stands in the path of calls: what comes goes to `next_hop`, a SIP URI; requests inside a call by its routes."""
+
+    name = "edge"
+    template = "edge.cfg"
+
+    def __init__(self, folder: Path, *, next_hop: str, port: int | None = None, tls_port: int | None = None) -> None:
+        super().__init__(folder, port=port, tls_port=tls_port)
+        self.next_hop = next_hop
+
+    def settings(self) -> dict[str, object]:
+        return super().settings() | {"NEXT_HOP": self.next_hop}
 
 
 class OutboundProxy(Kamailio):
