@@ -44,6 +44,19 @@ class _Write:
     done: Done
 
 
+def _opened(path: str | Path) -> sqlite3.Connection:
+    """The database in `path`, its tables made where they are missing; it is closed again when it is none."""
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute(SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
 class BindingStore:
     """The bindings of one registrar in the file `path`, made where it is missing.
 
@@ -59,10 +72,7 @@ class BindingStore:
         self._durable: dict[str, Bindings] = {}
         self._broken: set[str] = set()
         try:
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute(SCHEMA)
+            self._database = _opened(path)
         except sqlite3.Error as error:
             raise UsageError(f"cannot keep bindings in {path}: {error}") from None
         self._thread = threading.Thread(target=self._write, name="binding store", daemon=True)

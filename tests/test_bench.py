@@ -82,6 +82,28 @@ def test_a_comparison_shows_how_the_ratio_changed():
     assert "+10.0%" in table([now], then)[1]
 
 
+def test_the_columns_of_the_table_are_as_wide_as_their_words():
+    names = ["transaction sent and answered", "parse"]
+    figures = [figure(name, f"a piece of {name}", "a yardstick in C", ours=[20.0], theirs=[10.0]) for name in names]
+    head, *rows = table(figures)
+    assert {len(row) for row in rows} == {len(head)}
+    assert all(f"{name} " in row and f" a piece of {name} " in row for name, row in zip(names, rows, strict=True))
+
+
+def test_no_figure_is_printed_under_an_emulator(tmp_path, monkeypatch, capsys):
+    """It is known by the host's processor, which an emulator shows to a program for another."""
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\n")
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(rooms, "measure", lambda _: [figure("parse", "a message", "C", ours=[20.0], theirs=[10.0])])
+    monkeypatch.setattr("sipcore.bench.servers.measure", lambda _: [])
+    assert main(["bench", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["machine"]["emulated"]
+    assert [(one["ns"], one["ratio"]) for one in told["figures"]] == [(None, None)]
+    assert "emulator" in told["figures"][0]["invalid"]
+
+
 def test_the_machine_tells_what_it_can():
     told = machine.describe()
     assert told["cores"] >= 1

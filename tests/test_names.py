@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sipcore import constants
 
 FOLDER = Path(__file__).parents[1] / "src_pyx" / "sipcore" / "c"
 
 
+@pytest.mark.native
 def test_names_h_is_what_the_constants_say():
     written = subprocess.run([sys.executable, FOLDER / "make_names.py"], capture_output=True, text=True, check=True)
     assert written.stdout == (FOLDER / "names.h").read_text()

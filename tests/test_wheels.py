@@ -53,6 +53,14 @@ def test_two_builds_of_a_commit_are_the_same_octets(tools, tmp_path):
     assert [name.rpartition("-")[0] for name in sums[0]] == ["sipcore-0.1.0-cp311-cp311"]
 
 
+def test_released_wheels_are_those_of_the_sums():
+    """Whatever commit they were built from; a tree without released wheels has no sums."""
+    sums = ROOT / "wheels/SHA256SUMS"
+    told = dict(line.split()[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
+    files = [*(ROOT / "wheels").glob("*.whl"), *(ROOT / "wheels").glob("*.tar.gz")]
+    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == told
+
+
 def test_the_source_distribution_holds_every_file_but_finished_wheels(tools, tmp_path):
     clone = clone_of_the_tree(tmp_path / "clone")
     build(tools, clone, tmp_path / "out", "--no-wheels", cache=tmp_path / "cache")

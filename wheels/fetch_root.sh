@@ -6,7 +6,9 @@
 # state of its own here: the machine's package lists and architectures stay as they are.
 set -euo pipefail
 suites=$1 python=$2 architecture=$3 folder=$(mkdir -p "$4" && cd "$4" && pwd)
-[ -e "$folder/.complete" ] && exit 0
+names=(libc6 libgcc-s1 libexpat1 zlib1g libbz2-1.0 liblzma5 libffi8 libsqlite3-0 libuuid1 libzstd1 "libpython$python"
+    "libpython$python-dev" "libpython$python-minimal" "libpython$python-stdlib" "python$python-minimal")
+[ "$(cat "$folder/.complete" 2>/dev/null)" = "${names[*]}" ] && exit 0
 
 state=$(mktemp -d)
 trap 'rm -rf "$state"' EXIT
@@ -33,13 +35,9 @@ done
 
 ssl=libssl3
 apt-cache show "libssl3t64:$architecture" > /dev/null 2>&1 && ssl=libssl3t64
-packages=()
-for package in libc6 libgcc-s1 libexpat1 zlib1g libbz2-1.0 liblzma5 libffi8 "$ssl" libuuid1 libzstd1 \
-    "libpython$python" "libpython$python-dev" "libpython$python-minimal" "libpython$python-stdlib" \
-    "python$python-minimal"; do
-    packages+=("$package:$architecture")
-done
+packages=("$ssl:$architecture")
+for name in "${names[@]}"; do packages+=("$name:$architecture"); done
 (cd "$state/debs" && apt-get -qq download "${packages[@]}")
 for package in "$state"/debs/*.deb; do dpkg -x "$package" "$folder"; done
 [ -e "$folder/lib" ] || ln -s usr/lib "$folder/lib"
-touch "$folder/.complete"
+echo "${names[*]}" > "$folder/.complete"

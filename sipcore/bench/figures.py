@@ -43,15 +43,22 @@ def figure(
 
 def table(figures: list[Figure], old: dict[str, Any] | None = None) -> list[str]:
     """Lines for a terminal; with `old`, a column with the change of each ratio against that run."""
-    head = f"{'':24}{'ns':>10}  {'of':<22}{'yardstick':<22}{'ratio':>7}" + ("      then  change" if old else "")
-    return [head] + [_row(one, old) for one in figures]
+    widths = [max((len(text) for text in column), default=0) for column in zip(*map(_words, figures), strict=True)]
+    name, what, yardstick = widths or (0, 0, 0)
+    head = f"{'':{name}}{'ns':>10}  {'of':{what}}  {'yardstick':{yardstick}}{'ratio':>8}"
+    return [head + ("      then  change" if old else "")] + [_row(one, widths, old) for one in figures]
 
 
-def _row(one: Figure, old: dict[str, Any] | None) -> str:
+def _words(one: Figure) -> tuple[str, str, str]:
+    return one.name, one.what, one.yardstick or "yardstick"
+
+
+def _row(one: Figure, widths: list[int], old: dict[str, Any] | None) -> str:
+    name, what, yardstick = widths
     if one.ns is None:
-        return f"{one.name:24}{'invalid':>10}  {one.invalid}"
-    ratio = f"{one.ratio:7.2f}" if one.ratio is not None else f"{'-':>7}"
-    return f"{one.name:24}{one.ns:10.0f}  {one.what:<22}{one.yardstick:<22}{ratio}{_change(one, old)}"
+        return f"{one.name:{name}}{'invalid':>10}  {one.invalid}"
+    ratio = f"{one.ratio:8.2f}" if one.ratio is not None else f"{'-':>8}"
+    return f"{one.name:{name}}{one.ns:10.0f}  {one.what:{what}}  {one.yardstick:{yardstick}}{ratio}{_change(one, old)}"
 
 
 def _change(one: Figure, old: dict[str, Any] | None) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CPU = Path("/sys/devices/system/cpu")
+CPU_INFO = Path("/proc/cpuinfo")
 ZONES = Path("/sys/class/thermal")
 THROTTLE_COUNTS = "cpu*/thermal_throttle/*_throttle_count"
 BOARD_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
@@ -33,6 +34,7 @@ def describe() -> dict[str, Any]:
         "governor": _text(CPU / "cpu0/cpufreq/scaling_governor"),
         "temperature": _temperature(),
         "throttled": throttled(),
+        "emulated": is_emulated(),
     }
 
 
@@ -52,6 +54,12 @@ def _compiler(compiled: Path) -> str:
     told = re.search(rb"(GCC): \([^)]*\) ([0-9.]+)|(clang) version ([0-9.]+)", compiled.read_bytes())
     words = b" ".join(word for word in told.groups() if word).decode() if told else "an unknown compiler"
     return f"{words}, Cython {_version('Cython')}"
+
+
+def is_emulated() -> bool:
+    """Whether an emulator runs this for another architecture: the processor that the kernel tells of is an x86 one."""
+    told = _text(CPU_INFO) or ""
+    return "vendor_id" in told and not platform.machine().startswith(("x86", "i386", "i686", "s390"))
 
 
 def throttled() -> int | None:
@@ -88,7 +96,7 @@ def _temperature() -> float | None:
 
 
 def _cpu_model() -> str | None:
-    told = _text(Path("/proc/cpuinfo")) or ""
+    told = _text(CPU_INFO) or ""
     for wanted in ("model name", "Model", "Hardware", "CPU part"):
         for line in told.splitlines():
             name, _, value = line.partition(":")

@@ -27,14 +27,21 @@ def command(options: argparse.Namespace) -> int:
             return BAD_INPUT
     before = machine.describe()
     figures = _measure(options)
-    if machine.throttled() != before["throttled"]:
-        figures = [figure(one.name, one.what, one.yardstick, invalid="the machine slowed down") for one in figures]
+    if fault := _fault(before):
+        figures = [figure(one.name, one.what, one.yardstick, invalid=fault) for one in figures]
     result: dict[str, object] = {"machine": before, "figures": [one.as_dict() for one in figures]}
     if options.out:
         Path(options.out).write_text(json.dumps(result, indent=2) + "\n")
     lines = [*_heading(before), *table(figures, old), *_unlike(before, old)]
     print_result(result, lines, as_json=options.json)
     return FAILED if any(one.invalid for one in figures) else DONE
+
+
+def _fault(before: dict[str, Any]) -> str:
+    """What makes every figure of the run invalid."""
+    if before["emulated"]:
+        return "times under an emulator say nothing of a processor"
+    return "the machine slowed down" if machine.throttled() != before["throttled"] else ""
 
 
 def _measure(options: argparse.Namespace) -> list[Figure]:
