@@ -11,9 +11,9 @@ repeats the memory is within 5 % of what it was after the first round, which
 makes the plateau (tables grow once).
 
 The subject, the prober and the attacker are three processes.  `make soak` sets
-SIPCORE_SOAK: full numbers, the exact 100 ms, and real waiting.  Elsewhere two
-busy cores are shared by other tests: fewer, a second, and the subject's clock is
-put forward instead, half a second at a time.
+SIPCORE_SOAK: full numbers, the exact 100 ms, and real waiting, on a machine that
+does nothing else.  Elsewhere two busy cores are shared by other tests: fewer, a
+second, and the subject's clock is put forward instead, half a second at a time.
 """
 
 from __future__ import annotations
