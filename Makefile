@@ -54,8 +54,8 @@ coverage: $(BUILT)      ## which lines of the compiled message rooms their tests
 fuzz: $(BUILT)          ## fuzz every target for SECONDS each
 	@$(COMPILE) PYTHON=$(CURDIR)/$(BIN)/python tests/fuzz/run.sh $(SECONDS) $(ARGS)
 
-soak: $(BUILT)          ## the slow tests alone, in full numbers and real time: hours, storms, leaks
-	@SIPCORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) -m "slow and not interop" $(ARGS)
+soak: $(BUILT)          ## the slow tests one by one, in full numbers and real time: hours, storms, leaks (idle machine)
+	@SIPCORE_SOAK=1 $(BIN)/python -m pytest -m "slow and not interop" $(ARGS)
 
 build: $(BUILT)         ## compile the rooms in place
 	@:

@@ -7,7 +7,6 @@ RFC 3261 sections 9, 13 and 14; what both have in common once they are up is in
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
@@ -28,6 +27,7 @@ from sipcore.errors import (
     TransactionTimeout,
     UsageError,
 )
+from sipcore.handling import is_async
 from sipcore.outgoing import ClientTransaction, Draft, Headers
 from sipcore.session import SDP, Call, dialog_draft, send_ack
 
@@ -127,7 +127,7 @@ class IncomingCall(Call):
     def run(self, handler: Callable[[IncomingCall], Any]) -> None:
         """Give the call to the application; what it raises becomes a 500, what it leaves unanswered a 480."""
         self.user_agent.pend(self._transaction, self)
-        if inspect.iscoroutinefunction(handler):
+        if is_async(handler):
             self._task = self.user_agent.start_task(self._run_handler(handler))
         else:
             try:

@@ -7,8 +7,9 @@ agent and its calls.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sipcore import uas
@@ -26,18 +27,28 @@ ANSWER_WITHIN = 30.0  # seconds; the client of a non-INVITE request gives up aft
 UNANSWERED = (State.TRYING, State.PROCEEDING)
 
 
-def run_handler(user_agent: UserAgent, entry: tuple[Handler, bool], request: Request) -> None:
-    """Run a plain handler now, an asynchronous one as a task.
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Whether calling it makes a coroutine: an `async def`, or an object that is called with one."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def run_handler(user_agent: UserAgent, handler: Handler, request: Request) -> None:
+    """Call a handler; what it leaves to be awaited becomes a task."""
+    result = handler(request)
+    if result is not None:
+        await_result(user_agent, result, request)
+
+
+def await_result(user_agent: UserAgent, result: Any, request: Request) -> None:
+    """Run what a handler returned as a task; anything but an awaitable is of no interest.
 
     A CANCEL cancels the task of an INVITE.  Any other request whose task has not answered within ANSWER_WITHIN is
     answered 500 and its task cancelled: from then on nothing could be said any more (RFC 4320 section 4.2).
     """
-    handler, is_async = entry
-    if not is_async:
-        handler(request)
+    if not inspect.isawaitable(result):
         return
-    task = user_agent.start_task(_run(handler, request))
-    task.add_done_callback(lambda task: _conclude(task, request))
+    task = user_agent.start_task(_run(result, request))
+    task.add_done_callback(lambda task: _conclude(task, result, request))
     if task.done():
         return
     transaction = request.transaction
@@ -48,18 +59,22 @@ def run_handler(user_agent: UserAgent, entry: tuple[Handler, bool], request: Req
         _limit(user_agent, task, request)
 
 
-async def _run(handler: Handler, request: Request) -> None:
+async def _run(result: Awaitable[Any], request: Request) -> None:
     """What a handler raises becomes a 500."""
     try:
-        await handler(request)
+        await result
     except Exception:
         logger.exception("the handler of %s failed", request.method)
         uas.reply_quietly(request, 500)
 
 
-def _conclude(task: asyncio.Task[Any], request: Request) -> None:
+def _conclude(task: asyncio.Task[Any], result: Awaitable[Any], request: Request) -> None:
     """What was cancelled is answered 487 or 503, also where the CANCEL came before the task had begun."""
-    if task.cancelled() and request.method != "ACK":
+    if not task.cancelled():
+        return
+    if inspect.iscoroutine(result):
+        result.close()
+    if request.method != "ACK":
         uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sipcore._message import Request, Response, build_request
-from sipcore.errors import CallCancelled, SipError, TransactionTimeout, TransportError
+from sipcore.errors import CallCancelled, SipError, TransactionTimeout, TransportError, UsageError
 
 if TYPE_CHECKING:
     from sipcore.dialog import Dialog
@@ -248,8 +248,10 @@ class ClientTransaction:
         user_agent.live.add(self)
         if timeout is not None:
             self._deadline = user_agent.engine.start_timer(self._started + timeout, self._expire)
-        if flow:
-            self._send(Hop(flow, transport or user_agent.engine.flow_info(flow)[0]))
+        if user_agent.stack.closed:
+            self._fail(TransportError("the stack is closed"))
+        elif flow:
+            self._choose(lambda: Hop(flow, transport or user_agent.engine.flow_info(flow)[0]))
         else:
             self._choose(lambda: self._next_hop(self._draft.outgoing()))
         return self
@@ -268,6 +270,9 @@ class ClientTransaction:
             hop = choose()
         except SipError as error:
             self._fail(error)
+            return True
+        except Exception as error:
+            self._not_chosen(error)
             return True
         if hop is None:
             return False
@@ -307,9 +312,8 @@ class ClientTransaction:
             self._fail(TransportError("given up while it waited for its next hop"))
             raise
         except Exception as error:
-            logger.exception("choosing the next hop of %s failed", self._draft.method)
             self._unpark()
-            self._fail(TransportError(f"choosing the next hop failed: {error}"))
+            self._not_chosen(error)
         else:
             self._unpark()
             if self.done:
@@ -318,6 +322,11 @@ class ClientTransaction:
                 self._fail(self.error or TransportError("no address left to try"))
             else:
                 self._send(hop)
+
+    def _not_chosen(self, error: Exception) -> None:
+        """What chooses next hops is the application's to replace; a fault of it is told to whoever waits."""
+        logger.error("choosing the next hop of %s failed", self._draft.method, exc_info=error)
+        self._fail(_caused(TransportError(f"choosing the next hop failed: {error}"), error))
 
     def _unpark(self, hop: Awaitable[Hop | None] | None = None) -> None:
         """No longer parked; also for a task that was cancelled before it began, which left its coroutine behind."""
@@ -349,6 +358,10 @@ class ClientTransaction:
             return
         except SipError as error:
             self._fail(error)
+            return
+        except Exception as error:
+            logger.exception("a send hook failed at %s", self._draft.method)
+            self._fail(_caused(UsageError(f"a send hook failed: {error!r}"), error))
             return
         if hop.failover is not None and self._attempts < MAX_ATTEMPTS and not self.done:
             self._share_time(attempt)
@@ -484,6 +497,11 @@ class ClientTransaction:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _caused(error: SipError, cause: Exception) -> SipError:
+    error.__cause__ = cause
+    return error
 
 
 def _copy(error: SipError) -> SipError:

@@ -7,7 +7,6 @@ its requests go its user agent says.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -257,7 +256,7 @@ class Call:
         request.reply(200, headers=headers, body=self.local_body if with_body else b"")
 
     def _run(self, handler: RequestHandler, request: Request) -> None:
-        run_handler(self.user_agent, (handler, inspect.iscoroutinefunction(handler)), request)
+        run_handler(self.user_agent, handler, request)
 
     async def _pass_on(self, request: Request) -> None:
         """Repeat a request on the bridged leg and bring its answer back."""

@@ -7,7 +7,6 @@ decided elsewhere.  The stack that it belongs to is in `stack`.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import socket
 import ssl as ssl_module
@@ -22,7 +21,7 @@ from sipcore.connecting import Connector
 from sipcore.constants import transport_parameter
 from sipcore.env import STREAM_TRANSPORTS, Listener, StreamLimits
 from sipcore.errors import SipError, TransportError, UsageError
-from sipcore.handling import Handler, run_handler
+from sipcore.handling import Handler, await_result, run_handler
 from sipcore.handover import split_address
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
@@ -92,11 +91,11 @@ class UserAgent:
         self.closing = False
         self.methods: frozenset[str] = frozenset()
         self.allow = ""
-        self._handlers: dict[str, tuple[Handler, bool]] = {}
+        self._handlers: dict[str, Handler] = {}
         self._keeps_dialogs = False
-        self._every: tuple[Handler, bool] | None = None
+        self._every: Handler | None = None
         self._on_invite: CallHandler | None = None
-        self._on_cancel: Callable[[Request], None] | None = None
+        self._on_cancel: Handler | None = None
         self._send_hooks: list[SendHook] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._by_transaction: dict[int, asyncio.Task[Any] | Call] = {}
@@ -129,6 +128,8 @@ class UserAgent:
         socket activation), `sock` one that was bound elsewhere; `address` is
         then not looked at.  TransportError when the address is not to be had.
         """
+        if self.stack.closed:
+            raise UsageError("the stack is closed")
         transport = transport.lower()
         host, port = split_address(address)
         told = split_address(advertise) if advertise else None
@@ -221,24 +222,29 @@ class UserAgent:
         """Give `method` a handler: `handler(request)`, plain (inside the batch) or `async def` (a task).
 
         Call it or use it as a decorator.  "*" takes every request that has no handler of its own, unchecked, as a
-        proxy wants it.  "CANCEL" hears of a cancelled INVITE (the engine has answered the CANCEL).  With a handler for
-        INVITE the application keeps its dialogs itself; use `on_invite` to be given calls.  `stateless`: no
+        proxy wants it.  "CANCEL" is given the INVITE that was cancelled and has no final response yet, to answer it
+        487; the CANCEL itself is answered, and the task of an `async def` handler cancelled, without it.  With a
+        handler for INVITE the application keeps its dialogs itself; use `on_invite` to be given calls.  `stateless`: no
         transaction is made, a retransmission reaches the handler again.
+
+        Who has not answered anything but an INVITE within 30 s has it answered 500 and is cancelled.
         """
         if handler is None:
             return lambda function: self.on(method, function, stateless=stateless)
-        entry = handler, inspect.iscoroutinefunction(handler)
+        if method != method.upper() and method.upper() in uas.KNOWN_METHODS:
+            raise UsageError(f"methods are case-sensitive: {method.upper()}")  # RFC 3261 section 7.1
+        if stateless:
+            methods = self.stateless_methods | {method}
+            self.engine.set_stateless_methods(self.id, methods)
+            self.stateless_methods = methods
         if method == "*":
-            self._every = entry
+            self._every = handler
         elif method == "CANCEL":
             self._on_cancel = handler
         else:
-            self._handlers[method] = entry
+            self._handlers[method] = handler
             self._keeps_dialogs = "INVITE" in self._handlers
             self._note_methods()
-        if stateless:
-            self.stateless_methods = self.stateless_methods | {method}
-            self.engine.set_stateless_methods(self.id, self.stateless_methods)
         return handler
 
     def on_invite(self, handler: AnyHandler) -> AnyHandler:
@@ -250,7 +256,10 @@ class UserAgent:
         return handler
 
     def on_send(self, hook: AnyHandler) -> AnyHandler:
-        """`hook(request, flow)` sees each request before it is sent; what it returns, if not None, is sent instead."""
+        """`hook(request, flow)` sees each request before it is sent; what it returns, if not None, is sent instead.
+
+        Not responses, nor what the transaction sends by itself: CANCEL, the ACK to a refusal, retransmissions.
+        """
         self._send_hooks.append(hook)
         return hook
 
@@ -279,6 +288,9 @@ class UserAgent:
         timeout: float | None = None,
     ) -> ClientTransaction:
         """Send a request outside of dialogs.  `await` it for the final response, iterate it for provisional ones.
+
+        Who stops waiting, also by a cancelled task or `asyncio.timeout`, does not stop the request: `timeout` and
+        `cancel()` do.  Calls are placed with `dial`: a 2xx to an INVITE sent from here is not acknowledged.
 
         `from_` and `to` are From and To values (a tag is added to From unless it has one); `routes` a preset route
         set; `flow` skips the choice of a next hop; `timeout` seconds shorten the 64*T1 of the transaction.
@@ -451,38 +463,38 @@ class UserAgent:
 
     def on_request(self, request: Request) -> None:
         """A new request, or the ACK to a 2xx (RFC 3261 sections 8.2 and 12.2.2)."""
-        entry = self._handlers.get(request.method)
+        handler = self._handlers.get(request.method)
         if (
-            entry is not None
+            handler is not None
             and request.is_plain
             and not self.closing
             and (request.to_tag is None or (self._keeps_dialogs and not self._dialogs))
         ):
-            handler, is_async = entry
-            if not is_async:
-                handler(request)
-                return
-        self._consider(request, entry)
+            result = handler(request)
+            if result is not None:
+                await_result(self, result, request)
+            return
+        self._consider(request, handler)
 
-    def _consider(self, request: Request, entry: tuple[Handler, bool] | None) -> None:
+    def _consider(self, request: Request, handler: Handler | None) -> None:
         """A request that is not plainly a handler's: of a dialog, of a call, built in, or to be refused."""
         to_tag = request.to_tag
         if to_tag is not None and self._of_dialog(request, to_tag):
             return
         method = request.method
-        if entry is None and self._every is not None:
+        if handler is None and self._every is not None:
             run_handler(self, self._every, request)
         elif method == "ACK":
-            if entry is not None:
-                run_handler(self, entry, request)
+            if handler is not None:
+                run_handler(self, handler, request)
         elif not uas.inspect(request, self):
             return
         elif to_tag is not None and not self._keeps_dialogs:
             self.engine.refuse(request, 481)
         elif self.closing and method not in uas.ONGOING and to_tag is None:
             self.engine.refuse(request, 503, headers=[("Retry-After", "30")])
-        elif entry is not None:
-            run_handler(self, entry, request)
+        elif handler is not None:
+            run_handler(self, handler, request)
         elif method == "INVITE" and self._on_invite is not None:
             self._incoming_call(request, self._on_invite)
         else:
@@ -524,7 +536,7 @@ class UserAgent:
         elif owner is not None:
             owner.handle_cancel(request)
         if self._on_cancel is not None:
-            self._on_cancel(request)
+            run_handler(self, self._on_cancel, request)
         elif owner is None:
             uas.reply_quietly(request, 487)
 

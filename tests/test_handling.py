@@ -115,3 +115,22 @@ def test_a_cancel_in_the_same_batch_as_its_invite_gets_487() -> None:
         return sorted(heard)
 
     assert sim.run(main) == [200, 487]
+
+
+async def taken(request: Request) -> None:
+    await asyncio.sleep(0.1)
+    request.reply(202)
+
+
+class Application:
+    async def __call__(self, request: Request) -> None:
+        await taken(request)
+
+
+def plain(request: Request) -> Coroutine[Any, Any, None]:
+    return taken(request)
+
+
+@pytest.mark.parametrize("handler", [taken, Application(), plain])
+def test_whatever_makes_a_coroutine_is_an_asynchronous_handler(handler: Any) -> None:
+    assert statuses_after(handler, 1.0) == [202]

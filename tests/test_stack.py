@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kit import CLIENT, SERVER, parsed_response, request_octets, response_octets, stack_at
 
-from sipcore import Request, sim
+from sipcore import Hop, Request, sim
 from sipcore.errors import TransportError, UsageError
 from sipcore.handover import split_address
 from sipcore.sim import SimNetwork
@@ -186,6 +186,54 @@ def test_requests_without_a_route_fail_as_errors_and_go_again_when_there_is_one(
         return response.status_code
 
     assert sim.run(main) == 200
+
+
+@pytest.mark.parametrize("is_parked", [False, True])
+def test_a_send_hook_that_fails_is_told_to_who_waits_and_leaves_nothing(is_parked: bool) -> None:
+    async def main(network: SimNetwork) -> float:
+        client = await stack_at(network, CLIENT)
+        if is_parked:
+            client.ua.next_hop = lambda outgoing: asyncio.sleep(1, Hop(client.ua.datagram_flow(SERVER, 5060), "udp"))
+
+        @client.on_send
+        def hook(request: Request, flow: int) -> Request:
+            raise ValueError("a fault of the application")
+
+        with pytest.raises(UsageError, match="a fault of the application"):
+            await client.request("OPTIONS", f"sip:{SERVER}")
+        assert not client.ua.live
+        start = network.loop.time()
+        await client.close()
+        return network.loop.time() - start
+
+    assert sim.run(main) < 1
+
+
+def test_a_closed_stack_says_so() -> None:
+    async def main(network: SimNetwork) -> None:
+        stack = await stack_at(network, SERVER)
+        await stack.close()
+        with pytest.raises(TransportError, match="the stack is closed"):
+            await stack.request("OPTIONS", f"sip:{CLIENT}")
+        with pytest.raises(UsageError, match="the stack is closed"):
+            await stack.listen("udp", f"{SERVER}:5060")
+        stack.post_threadsafe(lambda: None)
+
+    sim.run(main)
+
+
+def test_a_known_method_in_other_letters_and_a_stateless_invite_are_refused() -> None:
+    """RFC 3261 section 7.1: methods are case-sensitive; what is refused has left no handler behind."""
+
+    async def main(network: SimNetwork) -> None:
+        stack = await stack_at(network, SERVER)
+        with pytest.raises(UsageError, match="SUBSCRIBE"):
+            stack.on("subscribe", lambda request: None)
+        with pytest.raises(UsageError):
+            stack.on("INVITE", lambda request: None, stateless=True)
+        assert stack.ua.methods == {"OPTIONS", "CANCEL"}
+
+    sim.run(main)
 
 
 def test_a_handler_for_everything_sees_requests_unchecked() -> None:

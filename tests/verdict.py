@@ -11,9 +11,9 @@ repeats the memory is within 5 % of what it was after the first round, which
 makes the plateau (tables grow once).
 
 The subject, the prober and the attacker are three processes.  `make soak` sets
-SIPCORE_SOAK: full numbers, the exact 100 ms, and real waiting.  Elsewhere two
-busy cores are shared by other tests: fewer, a second, and the subject's clock is
-put forward instead, half a second at a time.
+SIPCORE_SOAK: full numbers, the exact 100 ms, and real waiting, on a machine that
+does nothing else.  Elsewhere two busy cores are shared by other tests: fewer, a
+second, and the subject's clock is put forward instead, half a second at a time.
 """
 
 from __future__ import annotations
@@ -266,6 +266,7 @@ class Attacker:
         self.sent = self.sent_octets = self.heard_octets = 0
         self.heard: Counter[int] = Counter()
         self.last = b""
+        self.tags: dict[str, str] = {}  # of final responses to INVITE, by Call-ID
 
     def __enter__(self) -> Self:
         return self
@@ -303,13 +304,23 @@ class Attacker:
                         self.heard[int(octets[8:11]) if octets.startswith(b"SIP/2.0 ") else 0] += 1
                         self.heard_octets += len(octets)
                         self.last = octets
+                        if b" INVITE\r\n" in octets and octets[8:9] > b"1":
+                            self.tags[_between(octets, b"\r\nCall-ID: ")] = _between(octets, b"\r\nTo: ").partition(
+                                "="
+                            )[2]
         return reached
 
-    def message(self, method: str, name: str, *, to_tag: str = "", branch: str = "", headers: str = "") -> bytes:
+    def message(
+        self, method: str, name: str, *, to_tag: str = "", branch: str = "", headers: str = "", number: int = 1
+    ) -> bytes:
         """A request of its own; its branch and Call-ID are made of `name`."""
         via = f"SIP/2.0/UDP {self.host}:{self.port};branch={branch or 'z9hG4bK' + name}"
         to = "<sip:x@127.0.0.1>" + (f";tag={to_tag}" if to_tag else "")
         return (
             f"{method} sip:x@127.0.0.1 SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\nFrom: <sip:a@{self.host}>;tag=1\r\n"
-            f"To: {to}\r\nCall-ID: {name}\r\nCSeq: 1 {method}\r\n{headers}Content-Length: 0\r\n\r\n"
+            f"To: {to}\r\nCall-ID: {name}\r\nCSeq: {number} {method}\r\n{headers}Content-Length: 0\r\n\r\n"
         ).encode()
+
+
+def _between(octets: bytes, start: bytes) -> str:
+    return octets.partition(start)[2].partition(b"\r\n")[0].decode()

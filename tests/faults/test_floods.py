@@ -152,8 +152,7 @@ def test_invites_that_are_cancelled_at_once_get_487_and_only_that() -> None:
                 invite = attacker.message("INVITE", name)
                 cancel = attacker.message("CANCEL", name)
                 attacker.flood([invite, cancel])
-                tag = attacker.last.partition(b"\r\nTo: ")[2].partition(b";tag=")[2].partition(b"\r\n")[0].decode()
-                attacker.flood([attacker.message("ACK", name, to_tag=tag)])
+                attacker.flood([attacker.message("ACK", name, to_tag=attacker.tags.pop(name, ""))])
 
         stand(subject, attack)
         invites = attacker.sent / 3
@@ -212,3 +211,55 @@ def application(stack):
                 attacker.keep_in_step()
                 assert sum(attacker.heard.values()) - before[1] <= 1, method
                 assert attacker.heard_octets - before[0] <= 2 * len(octets), (method, attacker.last)
+
+
+CALLS = """
+async def inbound(call):
+    await call.progress(180)
+    await call.answer(b"")
+    await call.ended()
+
+def application(stack):
+    stack.overload.max_transactions = 2_000_000
+    stack.overload.source_share = 1.0
+    stack.overload.patience = 3600.0
+    stack.on("OPTIONS", lambda request: request.reply(200), stateless=True)
+    stack.on_invite(inbound)
+
+    @stack.on("INFO")
+    def limit(request):
+        stack.overload.admission_limit = int(request["Subject"])
+        request.reply(200)
+"""
+
+
+def test_a_refused_call_costs_a_fifth_of_an_accepted_one_and_holds_nothing() -> None:
+    """FAULTS 47: INVITE, 503, ACK against INVITE, 180, 200, ACK, BYE, 200, system calls included."""
+    count = often(5_000, 500)
+    with Subject(CALLS) as subject, Attacker(subject.port) as attacker:
+        contact = f"Contact: <sip:a@127.0.0.1:{attacker.port}>\r\n"
+
+        def cpu(kind: str) -> float:
+            before = subject.cpu()
+            for first in range(0, count, 50):
+                names = [f"{kind}{number}" for number in range(first, first + 50)]
+                attacker.flood(attacker.message("INVITE", name, headers=contact) for name in names)
+                while not all(name in attacker.tags for name in names):
+                    assert attacker.keep_in_step()
+                own = "a" if kind == "accepted" else ""  # the ACK to a 2xx is a transaction of its own
+                for method, number in (("ACK", 1), ("BYE", 2))[: 2 if own else 1]:
+                    attacker.flood(
+                        attacker.message(
+                            method, name, to_tag=attacker.tags[name], branch=f"z9hG4bK{own}{name}", number=number
+                        )
+                        for name in names
+                    )
+            return subject.cpu() - before
+
+        accepted = cpu("accepted")
+        attacker.flood([attacker.message("INFO", "limit", headers="Subject: 0\r\n")])
+        held = subject.ask()["live"]["transactions"]
+        refused = cpu("refused")
+        assert attacker.heard[503] == count
+        assert subject.ask()["live"]["transactions"] <= held
+        assert refused <= accepted / 5, (refused, accepted)

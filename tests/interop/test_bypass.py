@@ -46,3 +46,4 @@ def test_in_call_requests_go_where_bypass_says(peers, tmp_path, case):
             methods[direction.destination] |= {found.decode() for found in METHOD.findall(octets)}
     assert methods[provider.proxy.port] == through_proxy
     assert methods[provider.registrar.port] == past_it
+    assert capture.malformed() == []
