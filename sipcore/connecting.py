@@ -14,6 +14,7 @@ from sipcore.env import StreamLimits
 from sipcore.errors import TransportError
 
 if TYPE_CHECKING:
+    from sipcore.pinging import Pinger
     from sipcore.stack import UserAgent
 
 # Transport, remote host, remote port, verified name: a reused connection serves only the name it was verified for.
@@ -27,6 +28,7 @@ class Connector:
         self._user_agent = user_agent
         self._opening: dict[ConnectionKey, asyncio.Task[int]] = {}
         self._locals: dict[tuple[str, str], int] = {}
+        self._pinger: Pinger | None = None
 
     def find(self, key: ConnectionKey) -> int:
         """The flow of a live shared connection, or 0.  TLS: only one that was verified for the name of `key`.
@@ -85,6 +87,19 @@ class Connector:
             websocket=user_agent.websocket,
         )
 
+    def keep_alive(self, flow: int, seconds: float) -> None:
+        """Ping a stream flow, opened or accepted, at least every `seconds` (see `pinging.Pinger.keep`)."""
+        if self._pinger is None:
+            from sipcore.pinging import Pinger  # noqa: PLC0415 - only where it is asked for
+
+            self._pinger = Pinger(self._user_agent)
+        self._pinger.keep(flow, seconds)
+
+    def on_pong(self, flow: int) -> None:
+        """A CRLF came, or a pong of WebSocket."""
+        if self._pinger is not None:
+            self._pinger.on_pong(flow)
+
     def locals(self) -> set[int]:
         """The engine's local addresses that were made for connections from here."""
         return set(self._locals.values())
@@ -98,6 +113,8 @@ class Connector:
         transport, host, port, name = key
         flow = await self.open(transport, host, port, server_name=name or None)
         self._user_agent.engine.share_connection(flow, name)
+        if self._user_agent.keep_alive:
+            self.keep_alive(flow, self._user_agent.keep_alive)
         return flow
 
     def _opened(self, key: ConnectionKey, task: asyncio.Task[int]) -> None:

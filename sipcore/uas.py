@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sipcore._message import Request
+from sipcore._message import Request, Response
 from sipcore.errors import ParseError, SipError
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ def reply_quietly(request: Request, status_code: int) -> None:
         request.reply(status_code)
     except SipError as error:
         logger.debug("%d to %s was too late: %s", status_code, request.method, error)
+
+
+def from_tag(message: Request | Response) -> str:
+    """The From tag, "" where there is none."""
+    from_ = message.from_
+    return (from_.tag or "") if from_ is not None else ""
 
 
 def host_port(host: str, port: int) -> str:

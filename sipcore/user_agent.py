@@ -55,7 +55,8 @@ class UserAgent:
     host's authorities), `limits` of connections from here, `websocket` (what opening
     handshakes say and want; set before `listen`), `identity` (the From URI),
     `reuses_accepted` (set before `listen`: requests may go over connections
-    that far sides opened, RFC 5923; ours offer theirs with `alias`).  `methods`
+    that far sides opened, RFC 5923; ours offer theirs with `alias`), `keep_alive`
+    (seconds between pings of connections that requests open, 0: none).  `methods`
     and `allow` say what is handled.
     """
 
@@ -79,6 +80,7 @@ class UserAgent:
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
         self.websocket: WebSocketOptions | None = None
+        self.keep_alive = 0.0
         self.identity = ""
         self.shared: dict[Any, Any] = {}  # what rooms above keep for it
         self.reuses_accepted = False
@@ -502,7 +504,7 @@ class UserAgent:
 
     def _of_dialog(self, request: Request, to_tag: str) -> bool:
         """Give a request to the call whose dialog it is of; False when there is none."""
-        call = self._dialogs.get((request.call_id or "", to_tag, _from_tag(request)))
+        call = self._dialogs.get((request.call_id or "", to_tag, uas.from_tag(request)))
         if call is None:
             return False
         if request.method == "ACK" or uas.inspect(request, self, in_dialog=True):
@@ -525,6 +527,7 @@ class UserAgent:
 
     def on_pong(self, flow: int) -> None:
         """A single CRLF came on a stream."""
+        self.connector.on_pong(flow)
         if self.pong is not None:
             self.pong(flow)
 
@@ -542,13 +545,13 @@ class UserAgent:
 
     def on_ack_timeout(self, request: Request) -> None:
         """Our 2xx to an INVITE was never acknowledged: the call that it made is ended (RFC 3261 section 13.3.1.4)."""
-        call = self._dialogs.get((request.call_id or "", self.engine.to_tag(request), _from_tag(request)))
+        call = self._dialogs.get((request.call_id or "", self.engine.to_tag(request), uas.from_tag(request)))
         if call is not None:
             call.handle_ack_timeout()
 
     def on_stray_response(self, response: Response) -> None:
         """A 2xx to an INVITE whose transaction is gone: its call acknowledges it again, or ends the fork."""
-        call = self._placed.get((response.call_id or "", _from_tag(response)))
+        call = self._placed.get((response.call_id or "", uas.from_tag(response)))
         if call is not None:
             call.handle_stray(response)
 
@@ -587,8 +590,3 @@ class UserAgent:
         self.listeners.clear()
         self.engine.remove_user_agent(self.id)
         self.stack.user_agents.discard(self)
-
-
-def _from_tag(message: Request | Response) -> str:
-    from_ = message.from_
-    return (from_.tag or "") if from_ is not None else ""

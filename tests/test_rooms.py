@@ -47,7 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "status",
     ),
     ("binding_store", "config", "driver", "ports", "resolver", "streams", "workers"),
-    ("finding", "interfaces", "no_media", "pacing", "simnet", "sockets", "tls", "watchdog"),
+    ("finding", "interfaces", "no_media", "pacing", "pinging", "simnet", "sockets", "tls", "watchdog"),
     ("secure",),
     ("websocket",),
     ("listening",),

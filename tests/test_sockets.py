@@ -8,8 +8,11 @@ import random
 import re
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from kit import SDP, SDP_TYPE, request_octets
@@ -60,10 +63,42 @@ def split(octets: bytes, draw: random.Random) -> list[bytes]:
     return pieces
 
 
+async def talk(port: int, connection: int) -> bool:
+    """A hundred messages and keep-alives in pieces; whether the answers are those of the messages, in their order."""
+    loop = asyncio.get_running_loop()
+    draw = random.Random(connection)
+    sock = await dial(port)
+    octets = b"".join(numbered(connection, n) + draw.choice((b"", b"\r\n", b"\r\n\r\n")) for n in range(100))
+    answered = b""
+
+    async def read() -> None:
+        nonlocal answered
+        while answered.count(b"SIP/2.0 200") < 100:
+            answered += await loop.sock_recv(sock, 65_536)
+
+    reading = asyncio.ensure_future(read())
+    for piece in split(octets, draw):
+        await loop.sock_sendall(sock, piece)
+        if draw.random() < 0.05:
+            await asyncio.sleep(0)
+    await reading
+    sock.close()
+    return [int(number) for number in re.findall(rb"\r\nCall-ID: \d+-(\d+)", answered)] == list(range(100))
+
+
+def be_talkers(port: int) -> None:
+    """A process of a hundred clients, which tells how many were answered well."""
+
+    async def main() -> int:
+        return sum(await asyncio.gather(*(talk(port, connection) for connection in range(100))))
+
+    print(asyncio.run(main()))
+
+
 @pytest.mark.slow
 def test_pipelined_messages_in_random_splits_come_once_and_in_order_and_others_get_their_turn() -> None:
-    """FAULTS 13: 10,000 messages on 100 connections with keep-alives between them."""
-    draw = random.Random(13)
+    """FAULTS 13: 10,000 messages on 100 connections with keep-alives between them, from another process; meanwhile a
+    request on one more connection waits for less than 50 ms of this process's work."""
     got: dict[str, list[int]] = {}
 
     def note(request: Request) -> None:
@@ -71,48 +106,37 @@ def test_pipelined_messages_in_random_splits_come_once_and_in_order_and_others_g
         got.setdefault(connection, []).append(int(number))
         request.reply(200)
 
-    async def talk(port: int, connection: int) -> list[int]:
-        loop = asyncio.get_running_loop()
-        sock = await dial(port)
-        octets = b"".join(numbered(connection, n) + draw.choice((b"", b"\r\n", b"\r\n\r\n")) for n in range(100))
-        answered = b""
-
-        async def read() -> None:
-            nonlocal answered
-            while answered.count(b"SIP/2.0 200") < 100:
-                answered += await loop.sock_recv(sock, 65_536)
-
-        reading = asyncio.ensure_future(read())
-        for piece in split(octets, draw):
-            await loop.sock_sendall(sock, piece)
-            if draw.random() < 0.05:
-                await asyncio.sleep(0)
-        await reading
-        sock.close()
-        return [int(number) for number in re.findall(rb"\r\nCall-ID: \d+-(\d+)", answered)]
-
-    async def main() -> tuple[list[list[int]], list[float]]:
+    async def main() -> tuple[int, list[float]]:
         async with serving() as (stack, port):
             stack.on("MESSAGE", note)
             other = await dial(port)
-            talks = [asyncio.ensure_future(talk(port, connection)) for connection in range(100)]
+            talkers = await asyncio.create_subprocess_exec(
+                *(
+                    sys.executable,
+                    "-c",
+                    "import sys, test_sockets; test_sockets.be_talkers(int(sys.argv[1]))",
+                    str(port),
+                ),
+                stdout=subprocess.PIPE,
+                cwd=Path(__file__).parent,
+            )
+            told = asyncio.ensure_future(talkers.communicate())
             waits = []
-            while not all(one.done() for one in talks):
+            while not told.done():
                 start = time.process_time()
                 await asyncio.get_running_loop().sock_sendall(other, numbered(999, len(waits), "OPTIONS"))
                 await asyncio.get_running_loop().sock_recv(other, 65_536)
                 waits.append(time.process_time() - start)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.002)
             other.close()
-            return [await one for one in talks], waits
+            return int((await told)[0]), waits
 
-    answers, waits = run(main())
-    in_order = list(range(100))
+    well, waits = run(main())
+    assert well == 100
     assert len(got) == 100
-    assert all(numbers == in_order for numbers in got.values())
-    assert all(numbers == in_order for numbers in answers)
+    assert all(numbers == list(range(100)) for numbers in got.values())
     print(f"another connection waited for {1000 * max(waits):.1f} ms of work at most, in {len(waits)} requests")
-    assert sorted(waits)[int(0.99 * len(waits))] < 0.25, "the hundred clients work in this process too"
+    assert sorted(waits)[int(0.99 * len(waits))] < 0.05
 
 
 def test_a_chunk_of_many_messages_is_answered_in_one_write() -> None:
@@ -199,7 +223,7 @@ def test_a_peer_that_reads_late_gets_every_answer() -> None:
 
 @pytest.mark.slow
 def test_connections_reset_after_pipelined_invites_leave_no_dialog_behind() -> None:
-    """FAULTS 15, 1,000 times ten INVITEs; the answers to them find no connection."""
+    """FAULTS 15, 10,000 times ten INVITEs; the answers to them find no connection."""
 
     async def main() -> tuple[int, dict[str, int], bytes]:
         async with serving() as (stack, port):
@@ -210,7 +234,7 @@ def test_connections_reset_after_pipelined_invites_leave_no_dialog_behind() -> N
                 await asyncio.sleep(0.01)
                 await call.reject(486)
 
-            for connection in range(1_000):
+            for connection in range(10_000):
                 sock = await dial(port)
                 invites = [
                     request_octets(
