@@ -51,6 +51,11 @@ class Keeper:
         """The path is gone."""
         self._carry_out(self._machine.on_stop())
 
+    def agree(self, seconds: int | None) -> None:
+        """What the answer to REGISTER said of keep-alives: None, or the most seconds between two, 0 for any."""
+        if seconds is not None:
+            self._carry_out(self._machine.on_agreed(self._user_agent.env.now(), seconds))
+
     def pong(self, flow: int) -> None:
         """A single CRLF came (RFC 5626 section 4.4.1)."""
         if flow == self._owner.keep_alive_flow():

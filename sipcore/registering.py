@@ -154,6 +154,12 @@ class Registering:
             return flow
         return self._user_agent.datagram_flow(found.target.address, found.target.port)
 
+    @property
+    def keep(self) -> int | None:
+        """What was agreed on keep-alives where the primary is registered (SPEC B15)."""
+        member = self._members.get(self._pair.primary)
+        return member.path.keep if member is not None else None
+
     # what is seen
 
     def report(self) -> RegistrationReport:
@@ -193,6 +199,9 @@ class Registering:
 
     def on_link_up(self, link: Link) -> None:
         """Register over it (SPEC C6)."""
+        member = self._member_of(link)
+        if member is not None:
+            member.path.keep = None
         target = link.target if self.redundant else None
         self._tell_of(link, lambda machine: machine.on_connected(self._env.now(), target))
 
@@ -380,6 +389,7 @@ class _Reports:
         self.find_candidates = registering.find_candidates
 
     def on_registered(self, registered: Registered) -> None:
+        self._path.keep = registered.keep
         self._path.take(registered.target)
         self._owner.on_registered(registered)
 

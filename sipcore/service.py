@@ -403,6 +403,7 @@ class ServiceProvider:
         """This connection is new, or carries the registration from now on (SPEC B15)."""
         if self.keeper is not None and link.is_up and link is self._registration_link():
             self.keeper.start()
+            self.keeper.agree(self.registering.keep if self.registering is not None else None)
 
     def keep_alive_flow(self) -> int:
         """Where REGISTER goes: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
@@ -427,6 +428,8 @@ class ServiceProvider:
 
     def on_registered(self, registered: Registered) -> None:
         self.registrations += 1
+        if self.keeper is not None and self.registering is not None:
+            self.keeper.agree(self.registering.keep)
 
     def on_unregistered(self, why: str) -> None:
         logger.warning("SP%d: no longer registered: %s", self.number, why)
