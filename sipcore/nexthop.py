@@ -18,7 +18,7 @@ from sipcore.dialog import is_loose, route_uri
 from sipcore.errors import LocateError, TransportError
 from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.decisions import Decision
-from sipcore.policy.locate import AddressType, Located, Site, Target, fresh_draw, literal_address, locate
+from sipcore.policy.locate import LARGE, AddressType, Located, Site, Target, fresh_draw, literal_address, locate
 from sipcore.policy.questions import Answer, Failure
 from sipcore.resolver import drive
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MAX_CACHED = 1_024
 DEAD_SECONDS = 30.0  # SPEC D8: how long an address that failed is passed over
 SUPPORTED = (None, "udp", "tcp", "tls")
-LARGE = 1_300  # octets, RFC 3261 section 18.1.1
 
 
 @dataclass(frozen=True, slots=True)

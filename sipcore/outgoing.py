@@ -57,9 +57,10 @@ class Hop:
     flow: int
     transport: str
     decision: Decision | None = None
-    failover: Callable[[str], Hop | Awaitable[Hop | None] | None] | None = None
+    failover: Failover | None = None
 
 
+Failover = Callable[[str], Hop | Awaitable[Hop] | Awaitable[Hop | None] | None]
 NextHop = Callable[[OutgoingRequest], Hop | Awaitable[Hop]]
 
 

@@ -348,6 +348,9 @@ class ServiceProvider:
         return self._port.number if self._port is not None else self.config.user_agent_port
 
     def _contact(self, transport: str) -> str:
+        """Where it can be reached, whatever the one request goes over (SPEC C4)."""
+        served = self._port.transports if self._port is not None else [transport]
+        transport = transport if transport in served else served[0]
         if self.registering is not None:
             host, port = self.registering.machine.contact_address
         else:

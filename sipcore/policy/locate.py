@@ -22,6 +22,7 @@ from sipcore.errors import LocateError
 from sipcore.policy.questions import Answer, Failure, LookupFailed, Naptr, Question, Srv
 
 SIP_PORT = 5060
+LARGE = 1_300  # octets that a datagram holds without doubt, RFC 3261 section 18.1.1
 SIPS_PORT = 5061
 MAXIMUM_TARGETS = 16
 MAXIMUM_ADDRESSES = 32
