@@ -171,6 +171,7 @@ class ServiceProvider:
             connection="" if self._stopped else ", ".join(link.status() for link in self.links.values()),
             candidates=primary.candidates if primary is not None and not self._stopped else (),
             secondary=None if secondary is None or self._stopped else secondary,
+            warnings=self.config.warnings,
             decisions=tuple(str(decision) for decision in self.decisions),
         )
 
@@ -183,6 +184,8 @@ class ServiceProvider:
     def start(self, local_host: str) -> None:
         """Come up on `local_host`, now or as soon as the port is to be had; returns at once."""
         self._local_host = local_host
+        for warning in self.config.warnings:
+            logger.warning("SP%d: %s", self.number, warning)
         if self.config.is_configured and self._starting is None:
             self._starting = self._env.loop.create_task(self._come_up())
             self._starting.add_done_callback(self._came_up)
