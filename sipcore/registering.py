@@ -136,6 +136,13 @@ class Registering:
         for number in tuple(self._pair.machines):
             self.tell(number, lambda machine: machine.on_address_changed(self._env.now(), host, port))
 
+    def look_for(self, site: Site) -> None:
+        """REGISTER goes there from now on: the same servers by other addresses (SPEC A1)."""
+        self._site = site
+        self._pair.forget_candidates()
+        for link in self.links:
+            link.look_for(site)
+
     def refresh(self) -> None:
         """Register anew at once, as far as the machines let it (SPEC B11)."""
         for number in tuple(self._pair.machines):

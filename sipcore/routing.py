@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from sipcore._uri import Uri
-from sipcore.config import Profile, Service
+from sipcore.config import Profile, Server, Service
 from sipcore.dialog import route_uri
 from sipcore.errors import LocateError, TransportError
 from sipcore.finding import Finder, Found
@@ -21,7 +21,7 @@ from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision, format_host_port
 from sipcore.policy.failover import MAXIMUM_TRIES
 from sipcore.policy.locate import AddressType, Site, Target
-from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop
+from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop, site_of
 from sipcore.user_agent import UserAgent
 
 WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
@@ -61,13 +61,19 @@ class Router:
     """The next hop of every request of one service; give it to its user agent as `next_hop`.
 
     `links` are the supervised connections by owner's name, shared with the service;
-    `candidates()` are the servers of redundancy, None without (SPEC B12).
+    `candidates()` are the servers of redundancy, None without (SPEC B12);
+    `address_types` what names are asked for (SPEC D2).
     """
 
     def __init__(
-        self, service: Service, user_agent: UserAgent, finder: Finder, links: Mapping[str, Link], local_host: str
+        self,
+        service: Service,
+        user_agent: UserAgent,
+        finder: Finder,
+        links: Mapping[str, Link],
+        types: tuple[AddressType, ...],
     ) -> None:
-        self.address_types: tuple[AddressType, ...] = ("AAAA",) if ":" in local_host else ("A",)
+        self.address_types = types
         self.candidates: Callable[[], Candidates | None] = lambda: None
         self._dialog_peers: set[str] = set()
         self._no_tcp: dict[tuple[str, int], float] = {}
@@ -101,6 +107,10 @@ class Router:
         if found is not None and found.target.transport == "udp":
             return self._reach(found, chosen, outgoing)
         return self._find(chosen, outgoing)
+
+    def site_of(self, server: Server) -> Site:
+        """How a configured server is found (SPEC D2 to D4)."""
+        return site_of(self._service.profile, server, self.address_types)
 
     def datagrams_to(self, site: Site) -> int:
         """The flow to where `site` was last found, 0 before that."""

@@ -24,13 +24,14 @@ from sipcore.errors import TransportError, UsageError
 from sipcore.finding import CandidateLocator, Finder, Locator, SiteLocator
 from sipcore.keeper import Keeper
 from sipcore.link import Link
+from sipcore.local_address import address_types
 from sipcore.outgoing import ClientTransaction
 from sipcore.policy.actions import Note
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision, DecisionRing
 from sipcore.policy.forms import address_of_record_uri, callee_uri, contact_uri, register_uri
 from sipcore.policy.keepalive import KeepAlive, plan_keep_alive
-from sipcore.policy.locate import Site
+from sipcore.policy.locate import AddressType, Site
 from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
@@ -228,10 +229,23 @@ class ServiceProvider:
         assert self._port is not None  # there is a user agent
         await self._port.move()
         self._unusable = ""
+        self._look_for_servers(address_types(local_host))
         for link in self._own_links():
             link.restart(f"the local address is now {local_host}")
         if self.registering is not None:
             self.registering.move(local_host, self._port.number)
+
+    def _look_for_servers(self, types: tuple[AddressType, ...]) -> None:
+        """From IPv4 to IPv6, or back: the servers have to be found by the other kind of address (SPEC A1, D2)."""
+        router = self._router
+        if router is None or router.address_types == types:
+            return
+        router.address_types = types
+        for owner, site in server_sites(self.config.profile, types).items():
+            if owner in self.links:
+                self.links[owner].look_for(site)
+        if self.registering is not None:
+            self.registering.look_for(self._registration_server(router)[1])
 
     def refresh(self) -> None:
         """The servers may be reached again: register now, but where an attempt runs or a SIP answer ordered a wait."""
@@ -250,7 +264,8 @@ class ServiceProvider:
             user_agent.drop()
             raise
         self._unusable = ""
-        self._router = Router(self.config, user_agent, self._finder, self.links, self._local_host)
+        types = address_types(self._local_host)
+        self._router = Router(self.config, user_agent, self._finder, self.links, types)
         self._furnish(user_agent, self._router)
         self.user_agent = user_agent
         if self.config.register_enable:
@@ -328,7 +343,10 @@ class ServiceProvider:
         if plan is None:
             return
         machine = KeepAlive(plan, stream=self._registration_link() is not None, random=self._env.random)
-        self.keeper = Keeper(self, user_agent, self._finder, machine, register_uri(self.config))
+        assert self._router is not None  # it is made before
+        self.keeper = Keeper(
+            self, user_agent, self._finder, machine, register_uri(self.config), site=self._router.site_of
+        )
         user_agent.pong = self.keeper.pong
         if not machine.stream:
             self.keeper.start()

@@ -196,9 +196,7 @@ def _to_server(
         return NextHop(site, f"the server of {name} that holds the registration", "SPEC B12", meant.owner)
     port = f"port {server.port} configured" if server.port else "no port configured"
     why = f"{name} {server.host} over {server.transport.upper()}, {port}: {_WHOSE[meant.owner]}"
-    return NextHop(
-        _site(profile, server.host, server.port, server.transport, address_types), why, meant.rule, meant.owner
-    )
+    return NextHop(site_of(profile, server, address_types), why, meant.rule, meant.owner)
 
 
 def _to_uri(
@@ -214,19 +212,18 @@ def _to_uri(
     assert target is not None  # the callers have looked
     transport = target.transport or ("tls" if target.secure else "udp")
     why = f"{request.method} follows its first Route or remote target, {target.host}"
-    site = _site(profile, target.host, target.port, transport, address_types)
+    site = site_of(profile, Server(target.host, target.port, transport), address_types)
     return NextHop(site, why, rule, "", bypassed)
 
 
-def _site(
-    profile: Profile, host: str, port: int | None, transport: str, address_types: tuple[AddressType, ...]
-) -> Site:
+def site_of(profile: Profile, server: Server, address_types: tuple[AddressType, ...]) -> Site:
+    """What `locate` is asked for to find `server`, by the profile's order (SPEC D2 to D4)."""
     return Site(
-        host,
-        port,
-        transport,
+        server.host,
+        server.port,
+        server.transport,
         profile.dns_order,
         address_types,
-        default_port=profile.tls_default_port if transport == "tls" else SIP_PORT,
+        default_port=profile.tls_default_port if server.transport == "tls" else SIP_PORT,
         auto_prefix=profile.dns_srv_auto_prefix,
     )
