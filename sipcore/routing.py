@@ -253,4 +253,5 @@ def decide(now: float, found: Found, chosen: NextHop, outgoing: OutgoingRequest)
         transport=found.target.transport,
         bypassed=chosen.bypassed,
         not_bypassed=chosen.not_bypassed,
+        host_name="" if found.target.host_name in (chosen.host, found.target.address) else found.target.host_name,
     )

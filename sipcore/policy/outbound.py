@@ -139,7 +139,7 @@ class _Server:
 
 _WHOSE = {
     "outbound": "every request goes to it",
-    "proxy": "without an OutboundProxy it is asked directly",
+    "proxy": "without an OutboundProxy it is asked directly, whatever the URI says",
     "registrar": "without an OutboundProxy REGISTER goes to it directly",
 }
 _NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
@@ -162,6 +162,8 @@ def _why_not_bypassed(profile: Profile, request: RequestFacts) -> str:
         return ""
     if profile.outbound_proxy_transport in STREAMS:
         return f"X_BypassOutboundProxyInCall has no effect over {profile.outbound_proxy_transport.upper()} (SPEC C9)"
+    if request.method == "CANCEL":
+        return "CANCEL goes where its INVITE went (SPEC C8, RFC 3261 section 9.1)"
     return "X_BypassOutboundProxyInCall is on, but this request is not inside a call (SPEC C8)"
 
 
