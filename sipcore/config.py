@@ -25,7 +25,6 @@ from sipcore.config_keys import (
 )
 from sipcore.config_lines import LineIndex
 from sipcore.errors import ConfigError
-from sipcore.policy.locate import literal_address
 from sipcore.policy.settings import DeviceSettings, Profile, Secret, Server, Service
 
 __all__ = ["DeviceConfig", "DeviceSettings", "Profile", "Secret", "Server", "Service", "load_device", "parse_device"]
@@ -211,22 +210,11 @@ def _describe_service(service: Service) -> list[str]:
     target = profile.outbound or profile.registrar
     through = f"through {_describe(profile.outbound)}" if profile.outbound else f"directly to {_describe(target)}"
     register = "registers" if service.register_enable else "does not register"
-    lines = [
+    line = (
         f"{name}: {service.scheme}:{service.address_of_record} on local port {service.user_agent_port},"
         f" {register}, {through}, names by {profile.dns_order}"
-    ]
-    if target.transport == "tls" and target.port is None and profile.dns_order != "rfc3263":
-        lines.append(
-            f"{name}: warning: TLS without a configured port uses {profile.tls_default_port}"
-            " unless DNS has an SRV record (SPEC D3)"
-        )
-    if profile.proxy_server_redundancy and literal_address(target.host) is not None:
-        lines.append(
-            f"{name}: warning: X_ProxyServerRedundancy has nothing to choose from: {target.host} is an address"
-        )
-    if not profile.tls_verify:
-        lines.append(f"{name}: warning: X_TLSVerify is false: anybody can pretend to be the server (SPEC C10)")
-    return lines
+    )
+    return [line, *(f"{name}: warning: {warning}" for warning in service.warnings)]
 
 
 def _describe(server: Server | None) -> str:

@@ -61,17 +61,6 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _only_false(why: str) -> Callable[[object], bool]:
-    """A key whose `true` would silently do nothing: better refused."""
-
-    def read(value: object) -> bool:
-        if _flag(value):
-            raise KeyFault(f"true is not supported: {why}")
-        return False
-
-    return read
-
-
 def _number(low: int, high: int, unit: str = "") -> Callable[[object], int]:
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -170,14 +159,14 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _networks(value: object) -> tuple[str, ...]:
-    for text in _texts(value):
+    """Addresses and networks (SPEC E3)."""
+    texts = _texts(value)
+    for text in texts:
         try:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
             raise KeyFault(f"{text!r} is neither an address nor a network such as 192.0.2.0/24") from None
-    if _texts(value):
-        raise KeyFault("is not supported: requests from elsewhere would still be taken")
-    return ()
+    return texts
 
 
 def _name_servers(value: object) -> tuple[tuple[str, int], ...]:
@@ -260,11 +249,7 @@ PROFILE_KEYS = _table(
     Key("X_DnsOrder", "dns_order", _choice("a-first", "srv-first", "rfc3263")),
     Key("X_DnsSrvAutoPrefix", "dns_srv_auto_prefix", _flag),
     Key("X_DnsServeStale", "dns_serve_stale", _number(0, 3600, " seconds")),
-    Key(
-        "X_UDPSwitchToTCP",
-        "udp_switch_to_tcp",
-        _only_false("the configured transport stands whatever the size (SPEC C3)"),
-    ),
+    Key("X_UDPSwitchToTCP", "udp_switch_to_tcp", _flag),
     Key("X_TLSDefaultPort", "tls_default_port", _port),
     Key("X_TLSVerify", "tls_verify", _flag),
     Key("X_TLSCAFile", "tls_ca_file", _text),
@@ -294,9 +279,5 @@ SERVICE_KEYS = _table(
     Key("X_KeepAliveServerPort", "keep_alive_server_port", _port),
     Key("X_KeepAliveCustomMessage", "keep_alive_custom_message", _text),
     Key("X_AccessList", "access_list", _networks),
-    Key(
-        "X_AcceptSipFromRegistrarOnly",
-        "accept_sip_from_registrar_only",
-        _only_false("requests from elsewhere would still be taken"),
-    ),
+    Key("X_AcceptSipFromRegistrarOnly", "accept_sip_from_registrar_only", _flag),
 )

@@ -27,7 +27,8 @@ OLD_PORT_LIFE = 32.0  # seconds that a socket that was moved away from stays ope
 class ContactPort:
     """Where one service listens, on the address that `local_host` says; `refuse(why, wait)` hears that it cannot now.
 
-    `client_tls` is the context of the connections that the service opens, None where it speaks no TLS.
+    `transports` are those of the service's servers, each once; `client_tls` is the
+    context of the connections that the service opens, None where it speaks no TLS.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class ContactPort:
         local_host: Callable[[], str],
         refuse: Callable[[str, float], None],
     ) -> None:
+        sites = server_sites(service.profile, ("A",)).values()
+        self.transports = list(dict.fromkeys(site.transport or "udp" for site in sites))
         self.client_tls: ssl.SSLContext | None = None
         self._service = service
         self._user_agent = user_agent
@@ -92,17 +95,12 @@ class ContactPort:
         """In every transport; TLS only with a certificate of our own (SPEC A2, C10)."""
         address = f"{_bracketed(host)}:{self._service.user_agent_port}"
         profile = self._service.profile
-        for transport in self._transports():
+        for transport in self.transports:
             server_tls = None
             if transport == "tls":
                 self.client_tls, server_tls = make_client_context(profile), make_server_context(profile)
             if transport != "tls" or server_tls is not None:
                 await self._user_agent.listen(transport, address, ssl=server_tls)
-
-    def _transports(self) -> list[str]:
-        """Those of the service's servers, each once."""
-        sites = server_sites(self._service.profile, ("A",)).values()
-        return list(dict.fromkeys(site.transport or "udp" for site in sites))
 
     def _close_all(self) -> None:
         for listener in self._user_agent.listeners:

@@ -18,13 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sipcore.config import DeviceConfig, Service, load_device
+from sipcore.config import DeviceConfig, load_device
 from sipcore.env import Env, Watch
-from sipcore.errors import ConfigError, LocateError, TransportError
-from sipcore.finding import Finder
+from sipcore.errors import ConfigError, TransportError
+from sipcore.local_address import pick_local_address
 from sipcore.policy.backoff import BackOff
-from sipcore.policy.locate import literal_address
-from sipcore.routing import server_sites
 from sipcore.service import ServiceProvider, Surroundings
 from sipcore.stack import Stack
 from sipcore.status import ServiceStatus
@@ -33,7 +31,6 @@ from sipcore.workers import refuse_among_workers
 logger = logging.getLogger("sipcore.device")
 
 STOP_SECONDS = 8.0
-ANYWHERE = "192.0.2.1"  # RFC 5737: no host is there, the default route leads to it
 
 
 class Device:
@@ -119,7 +116,7 @@ class Device:
         back_off = BackOff(env.random)
         while True:
             try:
-                self.local_host = await self._pick_address(env)
+                self.local_host = await pick_local_address(self.config, env)
             except TransportError as error:
                 wait = back_off.next_wait()
                 for service in self.sp.values():
@@ -131,29 +128,6 @@ class Device:
         for service in self.sp.values():
             service.start(self.local_host)
         await self._follow_address(env)
-
-    async def _pick_address(self, env: Env) -> str:
-        """Configured, or the source of the route to the lowest-numbered service's server (SPEC A1)."""
-        wanted = self.config.device.local_ip
-        literal = literal_address(wanted)
-        if literal is not None:
-            return literal
-        if wanted != "auto":
-            return _first_of(env.host_addresses(wanted), wanted)
-        service = next((service for service in self.config.services if service.is_configured), None)
-        if service is None:
-            raise TransportError("no service is configured")
-        return env.source_address(await self._server_address(env, service))
-
-    async def _server_address(self, env: Env, service: Service) -> str:
-        """An address on the far side: the server's, or anywhere while DNS does not know it."""
-        sites = server_sites(service.profile, ("A",))
-        site = sites.get("outbound") or next(iter(sites.values()))
-        try:
-            return (await Finder(env).find(site)).target.address
-        except LocateError as error:
-            logger.info("SP%d: %s; the default route says the local address", service.number, error)
-            return ANYWHERE
 
     async def _follow_address(self, env: Env) -> None:
         """Move every service when the address in use is gone; a new one beside it changes nothing (SPEC A1).
@@ -167,7 +141,7 @@ class Device:
                 await asyncio.wait_for(self._addresses_changed.wait(), wait)
             self._addresses_changed.clear()
             try:
-                picked = await self._pick_address(env)
+                picked = await pick_local_address(self.config, env)
             except TransportError as error:
                 wait = back_off.next_wait()
                 logger.info("the local address went and there is no other yet: %s", error)
@@ -203,12 +177,6 @@ class Device:
     def _changed(self) -> None:
         if self.on_change is not None:
             self.on_change()
-
-
-def _first_of(addresses: tuple[str, ...], interface: str) -> str:
-    if not addresses:
-        raise TransportError(f"interface {interface} has no address")
-    return addresses[0]
 
 
 def _read_answer_body(config: DeviceConfig) -> bytes:

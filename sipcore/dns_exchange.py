@@ -49,12 +49,16 @@ class ExchangeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one server said; `continued` is the name at the end of a CNAME chain that it did not follow itself."""
+    """What one server said; `continued` is the name at the end of a CNAME chain that it did not follow itself.
+
+    `canonical` is the name that the records are of, empty where no CNAME led away.
+    """
 
     records: tuple[str | Srv | Naptr, ...]
     ttl: float
     continued: str = ""
     additional: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    canonical: str = ""
 
 
 async def exchange(question: Question, server: Server, *, timeout: float, source: random.Random) -> Reply:
@@ -147,7 +151,8 @@ def _read_reply(message: Message, question: Question) -> Reply:
         unfinished = bool(chain.cnames) and message.rcode() == dns.rcode.NOERROR and not message.authority
         return Reply((), chain.minimum_ttl, _name(chain.canonical_name) if unfinished else "")
     records = tuple(_records(chain.answer))[:MAXIMUM_RECORDS]
-    return Reply(records, chain.minimum_ttl, additional=_additional(message, records))
+    canonical = _name(chain.canonical_name) if chain.cnames else ""
+    return Reply(records, chain.minimum_ttl, additional=_additional(message, records), canonical=canonical)
 
 
 def _records(rdatas: Iterable[Rdata]) -> Iterable[str | Srv | Naptr]:

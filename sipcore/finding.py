@@ -47,6 +47,10 @@ class Locator(Protocol):
         """There is a connection to `target`."""
         ...
 
+    def look_for(self, site: Site) -> None:
+        """Find this from now on: the same servers by other addresses (SPEC A1)."""
+        ...
+
 
 class Finder:
     """Finds sites for one service and remembers them for the time that DNS gave.
@@ -112,6 +116,9 @@ class SiteLocator:
     def connected(self, target: Target) -> None:
         """As it should be."""
 
+    def look_for(self, site: Site) -> None:
+        self._site = site
+
 
 class CandidateLocator:
     """The candidates of redundancy in turn: each that is not passed over once, before one is tried again (SPEC B12)."""
@@ -142,6 +149,11 @@ class CandidateLocator:
     def connected(self, target: Target) -> None:
         """The next loss starts a new turn."""
         self._tried.clear()
+
+    def look_for(self, site: Site) -> None:
+        self._site = site
+        self._tried.clear()
+        self._candidates.forget()
 
     def _choose(self) -> Target | None:
         now = self._finder.now()

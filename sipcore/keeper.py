@@ -29,11 +29,25 @@ class KeeperOwner(Protocol):
         ...
 
 
+def _by_address(server: Server) -> Site:
+    return Site(server.host, server.port, "udp")
+
+
 class Keeper:
-    """Carries out what `machine` wants; `request_uri` is what an OPTIONS asks."""
+    """Carries out what `machine` wants; `request_uri` is what an OPTIONS asks.
+
+    `site` says how the server that keep-alives may have of their own is found.
+    """
 
     def __init__(
-        self, owner: KeeperOwner, user_agent: UserAgent, finder: Finder, machine: KeepAlive, request_uri: str
+        self,
+        owner: KeeperOwner,
+        user_agent: UserAgent,
+        finder: Finder,
+        machine: KeepAlive,
+        request_uri: str,
+        *,
+        site: Callable[[Server], Site] = _by_address,
     ) -> None:
         self.sent = 0
         self._owner = owner
@@ -41,6 +55,7 @@ class Keeper:
         self._finder = finder
         self._machine = machine
         self._request_uri = request_uri
+        self._site = site
         self._timers: dict[str, int] = {}
 
     def start(self) -> None:
@@ -50,6 +65,11 @@ class Keeper:
     def stop(self) -> None:
         """The path is gone."""
         self._carry_out(self._machine.on_stop())
+
+    def agree(self, seconds: int | None) -> None:
+        """What the answer to REGISTER said of keep-alives: None, or the most seconds between two, 0 for any."""
+        if seconds is not None:
+            self._carry_out(self._machine.on_agreed(self._user_agent.env.now(), seconds))
 
     def pong(self, flow: int) -> None:
         """A single CRLF came (RFC 5626 section 4.4.1)."""
@@ -83,7 +103,7 @@ class Keeper:
     async def _send_to(self, octets: bytes, server: Server) -> None:
         """Datagrams to a server of their own; a name that leads nowhere now may do so next time."""
         try:
-            found = await self._finder.find(Site(server.host, server.port, "udp"))
+            found = await self._finder.find(self._site(server))
             flow = self._user_agent.datagram_flow(found.target.address, found.target.port)
         except (LocateError, TransportError) as error:
             logger.info("no keep-alive: %s", error)

@@ -19,7 +19,7 @@ from sipcore.finding import Found, Locator
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
 from sipcore.policy.decisions import format_host_port
 from sipcore.policy.failover import place_of
-from sipcore.policy.locate import Target
+from sipcore.policy.locate import Site, Target
 from sipcore.policy.supervisor import (
     Action,
     Close,
@@ -124,6 +124,10 @@ class Link:
             task.cancel()
         for generation in tuple(self._flows):
             self._close(generation)
+
+    def look_for(self, site: Site) -> None:
+        """Where the next connection leads."""
+        self._locator.look_for(site)
 
     def restart(self, why: str) -> None:
         """Connect anew at once (SPEC A1)."""

@@ -19,7 +19,7 @@ from sipcore.env import SECURE_TRANSPORTS, STREAM_TRANSPORTS
 from sipcore.errors import LocateError, TransportError
 from sipcore.outgoing import Hop, OutgoingRequest
 from sipcore.policy.decisions import Decision
-from sipcore.policy.locate import AddressType, Located, Site, Target, fresh_draw, literal_address, locate
+from sipcore.policy.locate import LARGE, AddressType, Located, Site, Target, fresh_draw, literal_address, locate
 from sipcore.policy.questions import Answer, Failure
 from sipcore.resolver import drive
 
@@ -30,7 +30,6 @@ MAX_CACHED = 1_024
 DEAD_SECONDS = 30.0  # SPEC D8: how long an address that failed is passed over
 SUPPORTED = (None, "udp", *STREAM_TRANSPORTS)
 SECURED = {"tcp": "tls", "ws": "wss"}  # what a sips: URI makes of a transport (RFC 3261 section 26.2.2, RFC 7118)
-LARGE = 1_300  # octets, RFC 3261 section 18.1.1
 
 
 @dataclass(frozen=True, slots=True)

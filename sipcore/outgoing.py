@@ -57,9 +57,10 @@ class Hop:
     flow: int
     transport: str
     decision: Decision | None = None
-    failover: Callable[[str], Hop | Awaitable[Hop | None] | None] | None = None
+    failover: Failover | None = None
 
 
+Failover = Callable[[str], Hop | Awaitable[Hop] | Awaitable[Hop | None] | None]
 NextHop = Callable[[OutgoingRequest], Hop | Awaitable[Hop]]
 
 
@@ -91,6 +92,7 @@ class Draft:
     dialog: Dialog | None = None
     contact: bool = False
     max_forwards: int = 70
+    via_parameters: str = ""
 
     def outgoing(self) -> OutgoingRequest:
         initial = self.method == "INVITE" and self.dialog is None
@@ -98,7 +100,7 @@ class Draft:
 
     def build(self, via: str, contact: str | None) -> Request:
         """The message, its Via and Contact filled in (RFC 3261 section 8.1.1)."""
-        headers = [("Via", via)]
+        headers = [("Via", via + self.via_parameters)]
         headers.extend(("Route", route) for route in self.routes)
         headers += (
             ("Max-Forwards", str(self.max_forwards)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from sipcore._fields import Address
+from sipcore._fields import Address, Via
 from sipcore._message import Response
 from sipcore.errors import ParseError
 from sipcore.policy.register import BoundContact, RegisterResponse
@@ -35,7 +35,19 @@ def read_register_response(response: Response) -> RegisterResponse:
         received=(via.received_address or "") if via is not None else "",
         rport=via.rport if via is not None else None,
         service_route=tuple((_readable(lambda: response.get_all("Service-Route")) or [])[:MAXIMUM_ROUTES]),
+        keep=_read_keep(response, via),
     )
+
+
+def _read_keep(response: Response, via: Via | None) -> int | None:
+    """What was agreed on keep-alives: a value of our Via's `keep`, or outbound support with its Flow-Timer."""
+    agreed = via.parameters.get("keep") if via is not None else None
+    if agreed is not None:
+        return _seconds(agreed) or 0
+    required = _readable(lambda: response.get_all("Require")) or []
+    if "outbound" not in {tag.strip().lower() for value in required for tag in value.split(",")}:
+        return None
+    return _seconds(_readable(lambda: response.get("Flow-Timer"))) or 0
 
 
 def _readable(read: Callable[[], Value]) -> Value | None:

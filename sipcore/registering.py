@@ -136,6 +136,13 @@ class Registering:
         for number in tuple(self._pair.machines):
             self.tell(number, lambda machine: machine.on_address_changed(self._env.now(), host, port))
 
+    def look_for(self, site: Site) -> None:
+        """REGISTER goes there from now on: the same servers by other addresses (SPEC A1)."""
+        self._site = site
+        self._pair.forget_candidates()
+        for link in self.links:
+            link.look_for(site)
+
     def refresh(self) -> None:
         """Register anew at once, as far as the machines let it (SPEC B11)."""
         for number in tuple(self._pair.machines):
@@ -153,6 +160,12 @@ class Registering:
         if flow or found is None or self.link is not None:
             return flow
         return self._user_agent.datagram_flow(found.target.address, found.target.port)
+
+    @property
+    def keep(self) -> int | None:
+        """What was agreed on keep-alives where the primary is registered (SPEC B15)."""
+        member = self._members.get(self._pair.primary)
+        return member.path.keep if member is not None else None
 
     # what is seen
 
@@ -193,6 +206,9 @@ class Registering:
 
     def on_link_up(self, link: Link) -> None:
         """Register over it (SPEC C6)."""
+        member = self._member_of(link)
+        if member is not None:
+            member.path.keep = None
         target = link.target if self.redundant else None
         self._tell_of(link, lambda machine: machine.on_connected(self._env.now(), target))
 
@@ -380,6 +396,7 @@ class _Reports:
         self.find_candidates = registering.find_candidates
 
     def on_registered(self, registered: Registered) -> None:
+        self._path.keep = registered.keep
         self._path.take(registered.target)
         self._owner.on_registered(registered)
 

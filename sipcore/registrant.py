@@ -150,6 +150,8 @@ class Registrant:
             call_id=wanted.call_id,
             sequence=wanted.cseq,
         )
+        if self.machine.plan.keep:
+            draft.via_parameters = ";keep"  # RFC 6223 section 4.2
         answer = Answer(self, wanted)
         transaction = ClientTransaction(
             self._user_agent, draft, observer=answer, next_hop=self._next_hop(wanted), leave_challenges=True

@@ -24,7 +24,8 @@ from sipcore.user_agent import UserAgent
 class RegistrationPath:
     """The way of one registration; `link` is its connection, None with datagrams.
 
-    `last_found` says what DNS was asked for the candidates.
+    `last_found` says what DNS was asked for the candidates; `keep` is what was agreed
+    on keep-alives, None before that (SPEC B15).
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RegistrationPath:
         link: Link | None,
     ) -> None:
         self.link = link
+        self.keep: int | None = None
         self._user_agent = user_agent
         self._candidates = candidates
         self._last_found = last_found

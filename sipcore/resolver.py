@@ -249,7 +249,8 @@ class DnsResolver:
                 return reply
             ttl = min(ttl, reply.ttl)
             if not reply.continued:
-                return self._make_answer(question, reply, ttl, server)
+                end = reply.canonical or (asked.name if asked is not question else "")
+                return self._make_answer(question, replace(reply, canonical=end), ttl, server)
             asked = Question(reply.continued, question.type)
         return _Trouble(f"a chain of more than {MAXIMUM_CONTINUATIONS} CNAMEs", timed_out=False)
 
@@ -272,6 +273,7 @@ class DnsResolver:
             server=_shown(server),
             additional=reply.additional,
             serial=self._serial,
+            canonical=reply.canonical if reply.records else "",
         )
 
     def _remember(self, answer: Answer) -> None:

@@ -11,20 +11,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from sipcore._uri import Uri
-from sipcore.config import Profile, Service
+from sipcore.config import Profile, Server, Service
 from sipcore.dialog import route_uri
 from sipcore.errors import LocateError, TransportError
 from sipcore.finding import Finder, Found
 from sipcore.link import Link
-from sipcore.outgoing import Hop, OutgoingRequest
+from sipcore.outgoing import Failover, Hop, OutgoingRequest
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision, format_host_port
 from sipcore.policy.failover import MAXIMUM_TRIES
 from sipcore.policy.locate import AddressType, Site, Target
-from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop
+from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop, site_of
 from sipcore.user_agent import UserAgent
 
 WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
+NO_TCP_SECONDS = 30.0  # for how long a server that took no connection is not asked for one again
 MAXIMUM_DIALOG_PEERS = 256
 SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
 
@@ -44,6 +45,7 @@ def read_facts(outgoing: OutgoingRequest) -> RequestFacts:
         in_invite_dialog=in_dialog,
         in_dialog=in_dialog,
         destination=_uri_target(route_uri(outgoing.routes[0]) if outgoing.routes else outgoing.request_uri),
+        size=outgoing.size,
     )
 
 
@@ -59,15 +61,22 @@ class Router:
     """The next hop of every request of one service; give it to its user agent as `next_hop`.
 
     `links` are the supervised connections by owner's name, shared with the service;
-    `candidates()` are the servers of redundancy, None without (SPEC B12).
+    `candidates()` are the servers of redundancy, None without (SPEC B12);
+    `address_types` what names are asked for (SPEC D2).
     """
 
     def __init__(
-        self, service: Service, user_agent: UserAgent, finder: Finder, links: Mapping[str, Link], local_host: str
+        self,
+        service: Service,
+        user_agent: UserAgent,
+        finder: Finder,
+        links: Mapping[str, Link],
+        types: tuple[AddressType, ...],
     ) -> None:
-        self.address_types: tuple[AddressType, ...] = ("AAAA",) if ":" in local_host else ("A",)
+        self.address_types = types
         self.candidates: Callable[[], Candidates | None] = lambda: None
         self._dialog_peers: set[str] = set()
+        self._no_tcp: dict[tuple[str, int], float] = {}
         self._service = service
         self._user_agent = user_agent
         self._finder = finder
@@ -96,8 +105,12 @@ class Router:
             return self._among(servers, chosen, outgoing)
         found = self._finder.known(chosen.site)
         if found is not None and found.target.transport == "udp":
-            return self._datagram(found, chosen, outgoing)
+            return self._reach(found, chosen, outgoing)
         return self._find(chosen, outgoing)
+
+    def site_of(self, server: Server) -> Site:
+        """How a configured server is found (SPEC D2 to D4)."""
+        return site_of(self._service.profile, server, self.address_types)
 
     def datagrams_to(self, site: Site) -> int:
         """The flow to where `site` was last found, 0 before that."""
@@ -145,7 +158,7 @@ class Router:
         found = await self._finder.find(self._site_of(chosen))
         servers.renew(found.located.targets)
         in_order = servers.in_order(self._user_agent.env.now())[:MAXIMUM_TRIES]
-        return self._try_first(in_order, servers, found, chosen, outgoing)
+        return await _settled(self._try_first(in_order, servers, found, chosen, outgoing))
 
     def _site_of(self, chosen: NextHop) -> Site:
         """The site whose answer the candidates came from: the name, where `chosen` has one server's address."""
@@ -153,16 +166,15 @@ class Router:
 
     def _try_first(
         self, left: list[Target], servers: Candidates, found: Found, chosen: NextHop, outgoing: OutgoingRequest
-    ) -> Hop:
+    ) -> Hop | Awaitable[Hop]:
         here = replace(found, target=left[0])
 
-        def next_one(why: str) -> Hop | None:
+        def next_one(why: str) -> Hop | Awaitable[Hop] | None:
             servers.mark_dead(left[0], self._user_agent.env.now(), None)
             later = replace(chosen, why=f"{format_place(left[0])} failed: {why}", rule="SPEC D8")
             return self._try_first(left[1:], servers, found, later, outgoing) if len(left) > 1 else None
 
-        hop = self._datagram(here, chosen, outgoing)
-        return replace(hop, failover=next_one) if len(left) > 1 else hop
+        return self._reach(here, chosen, outgoing, next_one if len(left) > 1 else None)
 
     # everything else
 
@@ -171,11 +183,41 @@ class Router:
             raise LocateError(outgoing.request_uri, why="the URI names no server", rule="RFC 3261 section 8.1.2")
         found = await self._finder.find(chosen.site)
         if found.target.transport == "udp":
-            return self._datagram(found, chosen, outgoing)
+            return await _settled(self._reach(found, chosen, outgoing))
         target = found.target
         name = target.host_name if target.transport == "tls" else ""
         flow = await self._user_agent.connector.share((target.transport, target.address, target.port, name))
         return Hop(flow, target.transport, self._decision(found, chosen, outgoing))
+
+    def _reach(
+        self, found: Found, chosen: NextHop, outgoing: OutgoingRequest, failover: Failover | None = None
+    ) -> Hop | Awaitable[Hop]:
+        """To a server of datagrams: by TCP first what is large for them, if the profile wants it (SPEC C3)."""
+        place = (found.target.address, found.target.port)
+        if chosen.by_tcp and self._no_tcp.get(place, 0.0) <= self._user_agent.env.now():
+            return self._by_tcp(place, found, chosen, outgoing, failover)
+        return replace(self._datagram(found, chosen, outgoing), failover=failover)
+
+    async def _by_tcp(
+        self,
+        place: tuple[str, int],
+        found: Found,
+        chosen: NextHop,
+        outgoing: OutgoingRequest,
+        failover: Failover | None,
+    ) -> Hop:
+        """By TCP, and by UDP where there is no connection to be had (RFC 3261 section 18.1.1)."""
+        try:
+            flow = await self._user_agent.connector.share(("tcp", *place, ""))
+        except TransportError as error:
+            now = self._user_agent.env.now()
+            self._no_tcp = {other: until for other, until in self._no_tcp.items() if until > now}
+            self._no_tcp[place] = now + NO_TCP_SECONDS
+            later = replace(chosen, why=f"{chosen.why}; no TCP there: {error}")
+            return replace(self._datagram(found, later, outgoing), failover=failover)
+        by_tcp = replace(found, target=replace(found.target, transport="tcp"))
+        decision = self._decision(by_tcp, replace(chosen, why=f"{chosen.why}; {chosen.by_tcp}"), outgoing)
+        return Hop(flow, "tcp", decision, failover)
 
     def _datagram(self, found: Found, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
         flow = self._user_agent.datagram_flow(found.target.address, found.target.port)
@@ -185,6 +227,10 @@ class Router:
         if outgoing.dialog is not None and len(self._dialog_peers) < MAXIMUM_DIALOG_PEERS:
             self._dialog_peers.add(found.target.address)
         return decide(self._user_agent.env.now(), found, chosen, outgoing)
+
+
+async def _settled(hop: Hop | Awaitable[Hop]) -> Hop:
+    return hop if isinstance(hop, Hop) else await hop
 
 
 def format_place(target: Target) -> str:
@@ -207,4 +253,5 @@ def decide(now: float, found: Found, chosen: NextHop, outgoing: OutgoingRequest)
         transport=found.target.transport,
         bypassed=chosen.bypassed,
         not_bypassed=chosen.not_bypassed,
+        host_name="" if found.target.host_name in (chosen.host, found.target.address) else found.target.host_name,
     )

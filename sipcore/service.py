@@ -24,13 +24,14 @@ from sipcore.errors import TransportError, UsageError
 from sipcore.finding import CandidateLocator, Finder, Locator, SiteLocator
 from sipcore.keeper import Keeper
 from sipcore.link import Link
+from sipcore.local_address import address_types
 from sipcore.outgoing import ClientTransaction
 from sipcore.policy.actions import Note
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision, DecisionRing
 from sipcore.policy.forms import address_of_record_uri, callee_uri, contact_uri, register_uri
 from sipcore.policy.keepalive import KeepAlive, plan_keep_alive
-from sipcore.policy.locate import Site
+from sipcore.policy.locate import AddressType, Site
 from sipcore.policy.outbound import STREAMS
 from sipcore.policy.register import plan_registration
 from sipcore.policy.registration import Registered, RegistrationMachine
@@ -171,6 +172,7 @@ class ServiceProvider:
             connection="" if self._stopped else ", ".join(link.status() for link in self.links.values()),
             candidates=primary.candidates if primary is not None and not self._stopped else (),
             secondary=None if secondary is None or self._stopped else secondary,
+            warnings=self.config.warnings,
             decisions=tuple(str(decision) for decision in self.decisions),
         )
 
@@ -183,6 +185,8 @@ class ServiceProvider:
     def start(self, local_host: str) -> None:
         """Come up on `local_host`, now or as soon as the port is to be had; returns at once."""
         self._local_host = local_host
+        for warning in self.config.warnings:
+            logger.warning("SP%d: %s", self.number, warning)
         if self.config.is_configured and self._starting is None:
             self._starting = self._env.loop.create_task(self._come_up())
             self._starting.add_done_callback(self._came_up)
@@ -225,10 +229,23 @@ class ServiceProvider:
         assert self._port is not None  # there is a user agent
         await self._port.move()
         self._unusable = ""
+        self._look_for_servers(address_types(local_host))
         for link in self._own_links():
             link.restart(f"the local address is now {local_host}")
         if self.registering is not None:
             self.registering.move(local_host, self._port.number)
+
+    def _look_for_servers(self, types: tuple[AddressType, ...]) -> None:
+        """From IPv4 to IPv6, or back: the servers have to be found by the other kind of address (SPEC A1, D2)."""
+        router = self._router
+        if router is None or router.address_types == types:
+            return
+        router.address_types = types
+        for owner, site in server_sites(self.config.profile, types).items():
+            if owner in self.links:
+                self.links[owner].look_for(site)
+        if self.registering is not None:
+            self.registering.look_for(self._registration_server(router)[1])
 
     def refresh(self) -> None:
         """The servers may be reached again: register now, but where an attempt runs or a SIP answer ordered a wait."""
@@ -247,7 +264,8 @@ class ServiceProvider:
             user_agent.drop()
             raise
         self._unusable = ""
-        self._router = Router(self.config, user_agent, self._finder, self.links, self._local_host)
+        types = address_types(self._local_host)
+        self._router = Router(self.config, user_agent, self._finder, self.links, types)
         self._furnish(user_agent, self._router)
         self.user_agent = user_agent
         if self.config.register_enable:
@@ -325,7 +343,10 @@ class ServiceProvider:
         if plan is None:
             return
         machine = KeepAlive(plan, stream=self._registration_link() is not None, random=self._env.random)
-        self.keeper = Keeper(self, user_agent, self._finder, machine, register_uri(self.config))
+        assert self._router is not None  # it is made before
+        self.keeper = Keeper(
+            self, user_agent, self._finder, machine, register_uri(self.config), site=self._router.site_of
+        )
         user_agent.pong = self.keeper.pong
         if not machine.stream:
             self.keeper.start()
@@ -348,6 +369,9 @@ class ServiceProvider:
         return self._port.number if self._port is not None else self.config.user_agent_port
 
     def _contact(self, transport: str) -> str:
+        """Where it can be reached, whatever the one request goes over (SPEC C4)."""
+        served = self._port.transports if self._port is not None else [transport]
+        transport = transport if transport in served else served[0]
         if self.registering is not None:
             host, port = self.registering.machine.contact_address
         else:
@@ -403,6 +427,7 @@ class ServiceProvider:
         """This connection is new, or carries the registration from now on (SPEC B15)."""
         if self.keeper is not None and link.is_up and link is self._registration_link():
             self.keeper.start()
+            self.keeper.agree(self.registering.keep if self.registering is not None else None)
 
     def keep_alive_flow(self) -> int:
         """Where REGISTER goes: its connection, or its datagrams; 0 before there is one (SPEC B15)."""
@@ -427,6 +452,8 @@ class ServiceProvider:
 
     def on_registered(self, registered: Registered) -> None:
         self.registrations += 1
+        if self.keeper is not None and self.registering is not None:
+            self.keeper.agree(self.registering.keep)
 
     def on_unregistered(self, why: str) -> None:
         logger.warning("SP%d: no longer registered: %s", self.number, why)

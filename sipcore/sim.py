@@ -236,6 +236,8 @@ class SimEnv:
     def source_address(self, remote_host: str) -> str:
         if self.address in self.network.unplugged:
             raise TransportError(f"no route to {remote_host}")
+        if (":" in remote_host) != (":" in self.address):
+            raise TransportError(f"no route to {remote_host}: the host has only {self.address}")
         return self.address
 
     def host_addresses(self, interface: str = "") -> tuple[str, ...]:

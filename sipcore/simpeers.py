@@ -18,6 +18,7 @@ from typing import Self
 from sipcore._message import Request
 from sipcore.digest import Stored
 from sipcore.location import Limits
+from sipcore.policy.decisions import format_host_port
 from sipcore.proxy import Proxy
 from sipcore.registrar import Registrar
 from sipcore.sim import SimEnv, SimNetwork
@@ -125,7 +126,7 @@ class _Host:
         self.stack = Stack(env=self.env)
         agent = self.stack.user_agent("", is_proxy=True)
         for transport in self.transports:
-            await agent.listen(transport, f"{self.address}:{self.port}")
+            await agent.listen(transport, format_host_port(self.address, self.port))
         self.serve(agent)
         return self
 

@@ -41,7 +41,8 @@ class ServiceStatus:
     `server` and `port` are where its requests go now ("" and 0 while unknown),
     `expires_in` and `retry_in` whole seconds or None, `connection` the state of
     its outbound connection ("" on UDP), `candidates` the servers of redundancy in
-    order, `secondary` the second registration, `decisions` the last reasons, newest last.
+    order, `secondary` the second registration, `warnings` what is as configured and had
+    better not be, `decisions` the last reasons, newest last.
     """
 
     sp: int
@@ -55,6 +56,7 @@ class ServiceStatus:
     connection: str = ""
     candidates: tuple[str, ...] = ()
     secondary: RegistrationReport | None = None
+    warnings: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -71,6 +73,7 @@ class ServiceStatus:
             "connection": self.connection,
             "candidates": list(self.candidates),
             "secondary": self.secondary.as_dict() if self.secondary is not None else None,
+            "warnings": list(self.warnings),
             "decisions": list(self.decisions),
         }
 

@@ -1,6 +1,7 @@
 """Decisions read as answers (SPEC D9)."""
 
 import json
+from dataclasses import replace
 
 from sipcore.policy.decisions import Decision, DecisionRing, format_host_port
 from sipcore.policy.questions import Answer, Failure, Question, Srv
@@ -45,6 +46,15 @@ def test_spec_d9_the_lines_name_questions_servers_ages_rule_and_what_was_passed_
         "again       in 30.5s",
     ):
         assert part in text
+
+
+def test_spec_d9_a_host_name_a_note_and_a_cname_are_told():
+    alias = Answer(Question("alias.example.net", "A"), ("192.0.2.7",), 30.0, canonical="h.example.net")
+    decision = replace(DECISION, host_name="h.example.net", notes=("one of two",), questions=(alias,))
+    text = "\n".join(decision.lines())
+    assert "goes to     192.0.2.7:5070 udp  (h.example.net)" in text
+    assert "note        one of two" in text
+    assert "asked DNS   A alias.example.net: CNAME h.example.net, 192.0.2.7 (" in text
 
 
 def test_a_decision_without_an_address_goes_nowhere():

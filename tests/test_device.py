@@ -164,6 +164,27 @@ def test_no_register_is_sent_where_none_is_wanted() -> None:
     play(config, story)
 
 
+def test_what_is_as_configured_and_had_better_not_be_is_said_beside_the_status_and_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """SPEC D3, C10: TLS without a configured port, and a loud X_TLSVerify = false."""
+    config = configure(OutboundProxy=EDGE, OutboundProxyTransport="TLS", X_TLSVerify=False)
+
+    async def story(provider: Provider, device: Device) -> None:
+        await asyncio.sleep(1)
+        port, verify = device.sp[1].report().warnings
+        assert port == "TLS without a configured port uses 5060 unless DNS has an SRV record (SPEC D3)"
+        assert verify.startswith("X_TLSVerify is false")
+        assert [record.getMessage() for record in caplog.records if "SP1: " in record.getMessage()][:2] == [
+            f"SP1: {port}",
+            f"SP1: {verify}",
+        ]
+
+    play(config, story)
+    with_port = configure(OutboundProxy=EDGE, OutboundProxyTransport="TLS", OutboundProxyPort=5061)
+    assert with_port.services[0].warnings == ()
+
+
 def test_a_service_without_a_user_name_says_so_and_sends_nothing() -> None:
     """SPEC A4."""
     config = parse_device(f'[itsp.A]\nProxyServer = "{DOMAIN}"\n[sp.1]\n[sp.2]\nEnable = false', file="device.toml")

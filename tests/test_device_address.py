@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from kit import parsed_request, response_octets
-from provider import DEVICE_HOST, DOMAIN, HOME_HOST, configure
+from provider import DEVICE_HOST, DOMAIN, HOME_HOST, USERS, configure
 from scripted import change
 from test_device import until
 
 from sipcore import sim
 from sipcore.device import Device
-from sipcore.sim import SimNetwork
+from sipcore.errors import CallBusy, TransportError
+from sipcore.local_address import pick_local_address
+from sipcore.sim import SimEnv, SimNetwork
+from sipcore.simpeers import SimRegistrar
 
 PUBLIC = "203.0.113.5"
 
@@ -178,3 +181,69 @@ def test_spec_a3_no_other_port_while_a_call_is_up() -> None:
         await until(lambda: any(packet.source == (DEVICE_HOST, 6001) for packet in nat.network.trace), 300)
 
     play(story, service={"user_agent_ports": (6001, 6002)})
+
+
+# From IPv4 to IPv6 and back (SPEC A1, D2)
+
+HOME_V6, DEVICE_V6 = "2001:db8::10", "2001:db8::1"
+
+
+def on_both(story: Callable[[SimNetwork, list[SimRegistrar], SimEnv, Device], Awaitable[None]], **profile: Any) -> None:
+    """A device with two services, and a registrar at an address of each kind."""
+
+    async def main(network: SimNetwork) -> None:
+        network.dns.script |= {(DOMAIN, "A"): [HOME_HOST], (DOMAIN, "AAAA"): [HOME_V6]}
+        homes = [await SimRegistrar(network, host, domain=DOMAIN, users=USERS).up() for host in (HOME_HOST, HOME_V6)]
+        env = network.env(DEVICE_HOST)
+        async with Device(configure(2, **profile), env=env) as device:
+            await asyncio.gather(*(service.registered(timeout=10) for service in device.sp.values()))
+            await story(network, homes, env, device)
+        for home in homes:
+            await home.down()
+
+    sim.run(main)
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+@pytest.mark.parametrize("redundancy", [False, True])
+def test_spec_a1_a_device_that_loses_ipv4_registers_again_over_ipv6_once_and_back(transport: str, redundancy: bool):
+    """SPEC A1, D2: the other kind of address is asked for; the contact that is gone is taken back."""
+
+    async def story(network: SimNetwork, homes: list[SimRegistrar], env: SimEnv, device: Device) -> None:
+        new = homes[1]
+        granted = [service.registrations for service in device.sp.values()]
+        env.move(DEVICE_V6)
+        await until(lambda: len(new.bindings()) == 2, 5)
+        await asyncio.sleep(10)
+        assert [service.registrations for service in device.sp.values()] == [count + 1 for count in granted]
+        assert {status.server for status in device.status()} == {HOME_V6}
+        contacts = " ".join(new.script.seen_of("REGISTER")[0].get_all("Contact"))
+        assert f"@[{DEVICE_V6}]:506" in contacts
+        assert f"@{DEVICE_HOST}:506" in contacts
+        assert contacts.count("expires=0") == 1
+        with pytest.raises(CallBusy):
+            await device.sp[1].call("user2")
+        env.move(DEVICE_HOST)
+        await until(lambda: {status.server for status in device.status()} == {HOME_HOST}, 5)
+        await until(lambda: all(service.is_registered for service in device.sp.values()), 5)
+
+    on_both(story, ProxyServerTransport=transport, X_ProxyServerRedundancy=redundancy)
+
+
+def test_spec_a1_auto_takes_ipv6_only_where_ipv4_leads_nowhere():
+    """SPEC A1: IPv4 if there is one; a server that only the other kind leads to makes no device that waits."""
+
+    async def main(network: SimNetwork) -> None:
+        network.dns.script[DOMAIN, "AAAA"] = [HOME_V6]
+        env = network.env(DEVICE_V6)
+        assert await pick_local_address(configure(), env) == DEVICE_V6
+        network.dns.script[DOMAIN, "A"] = [HOME_HOST]
+        assert await pick_local_address(configure(), network.env(DEVICE_HOST)) == DEVICE_HOST
+        assert await pick_local_address(configure(), env) == DEVICE_V6
+        del network.dns.script[DOMAIN, "AAAA"]
+        with pytest.raises(TransportError, match=f"no route to {HOME_HOST}"):
+            await pick_local_address(configure(), env)
+        network.dns.script[DOMAIN, "A"] = "SERVFAIL"
+        assert await pick_local_address(configure(), network.env(DEVICE_HOST)) == DEVICE_HOST
+
+    sim.run(main)

@@ -13,6 +13,7 @@ from sipcore.policy.keepalive import (
     SendCustom,
     SendOctets,
     SendOptions,
+    offers_keep,
     plan_keep_alive,
 )
 from sipcore.policy.settings import Profile, Server, Service
@@ -87,7 +88,7 @@ def test_spec_b15_a_missing_pong_closes_once_one_was_seen():
 
 def test_spec_b15_a_missing_pong_closes_when_it_was_negotiated():
     made = keep_alive(stream=True)
-    made.negotiated = True
+    assert made.on_agreed(101.0, 0) == []
     assert StartTimer("pong", 125.0) in made.on_timer(115.0, "keep-alive")
     made.on_pong()
     assert made.on_timer(125.0, "pong") == []
@@ -99,3 +100,42 @@ def test_a_new_connection_has_not_seen_a_pong():
     assert made.on_stop() == [CancelTimer("keep-alive"), CancelTimer("pong")]
     made.on_start(200.0)
     assert len(made.on_timer(215.0, "keep-alive")) == 2
+
+
+def test_spec_b15_what_was_agreed_counts_for_one_connection_only():
+    made = keep_alive(stream=True)
+    assert made.on_agreed(101.0, 0) == []
+    made.on_stop()
+    made.on_start(200.0)
+    assert len(made.on_timer(215.0, "keep-alive")) == 2
+
+
+def test_spec_b15_the_far_end_may_want_them_more_often_but_not_less():
+    """RFC 5626 section 4.4.1: 80 to 100 % of what it says; each refresh says it again."""
+    made = keep_alive(stream=True)
+    (sooner,) = made.on_agreed(100.0, 10)
+    assert isinstance(sooner, StartTimer)
+    assert 108.0 <= sooner.due <= 110.0
+    assert made.on_agreed(101.0, 10) == []
+    assert made.on_timer(sooner.due, "keep-alive")[-1].due - sooner.due <= 10.0  # type: ignore[union-attr]
+    assert keep_alive(stream=True).on_agreed(100.0, 3600) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport", "own_server", "expected"),
+    [
+        ("keep-alive", "tcp", "", True),
+        ("stun", "tls", "", True),
+        ("options", "tcp", "", False),
+        ("stun", "udp", "", True),
+        ("stun", "udp", "stun.example", False),
+        ("keep-alive", "udp", "", False),
+    ],
+)
+def test_spec_b15_keep_is_offered_where_the_next_hop_answers(
+    kind: str, transport: str, own_server: str, expected: bool
+):
+    """RFC 6223 section 4.2."""
+    wanted = service(keep_alive_message_type=kind, keep_alive_server=own_server)
+    assert offers_keep(wanted, transport) is expected
+    assert not offers_keep(service(keep_alive_enable=False), transport)

@@ -6,21 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from kit import parsed_request, response_octets
 from provider import DEVICE_HOST, make_device
+from test_device import until
 
 from sipcore import sim
 from sipcore.config import parse_device
 from sipcore.device import Device
 from sipcore.sim import SimNetwork
+from sipcore.simnet import StreamPeer
 
 PEER = "192.0.2.77"
 Story = Callable[[SimNetwork, Device], Awaitable[None]]
 
 
-def play(keys: str, story: Story, *, transport: str = "UDP", register: bool = False) -> None:
+def play(keys: str, story: Story, *, transport: str = "UDP", register: bool = False, profile: str = "") -> None:
     """A device without registration whose ProxyServer is the test's own peer."""
     text = (
-        f'[itsp.A]\nProxyServer = "{PEER}"\nProxyServerTransport = "{transport}"\n[sp.1]\nAuthUserName = "a"\n'
+        f'[itsp.A]\nProxyServer = "{PEER}"\nProxyServerTransport = "{transport}"\n{profile}[sp.1]\nAuthUserName = "a"\n'
         f"X_RegisterEnable = {str(register).lower()}\nX_KeepAliveEnable = true\n{keys}"
     )
 
@@ -102,3 +105,46 @@ def test_nothing_is_sent_after_the_device_stopped():
             await peer.receive(60.0)
 
     play('X_KeepAliveServer = "192.0.2.78"\nX_KeepAliveServerPort = 3478\n', story)
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer", "closes"),
+    [
+        (b";keep", b";keep=20", True),
+        (b";keep", b";keep", False),
+        (b"Supported: path, outbound\r\n", b"Require: outbound\r\nSupported: path, outbound\r\n", True),
+        (b"Supported: path, outbound\r\n", b"Supported: path, outbound\r\n", False),
+    ],
+)
+def test_a_missing_pong_closes_the_connection_only_where_answers_were_agreed_on(
+    offer: bytes, answer: bytes, closes: bool
+):
+    """SPEC B15: keep (RFC 6223) or outbound (RFC 5626), with a registrar that never sent a pong."""
+
+    async def story(network: SimNetwork, device: Device) -> None:
+        peers: list[StreamPeer] = []
+        network.listen_stream((PEER, 5060), lambda stream: peers.append(StreamPeer(stream)) or True)
+        await until(lambda: bool(peers), 70)
+        register = await peers[0].receive_until(b"\r\n\r\n")
+        assert offer in register
+        contact = parsed_request(register)["Contact"]
+        granted = response_octets(register.replace(offer, answer, 1), 200, headers=[f"Contact: {contact}"])
+        if b"Require" in answer:
+            granted = granted.replace(b"To: ", b"Require: outbound\r\nTo: ", 1)
+        peers[0].send(granted)
+        await device.sp[1].registered(timeout=5)
+        await peers[0].receive_until(b"\r\n\r\n\r\n\r\n")
+        await asyncio.sleep(14)
+        assert len(peers) == (2 if closes else 1)
+
+    play("", story, transport="TCP", register=True, profile="X_OutboundSupport = true\nRegistrationPeriod = 3600\n")
+
+
+def test_datagrams_that_nobody_answers_offer_nothing():
+    """SPEC B15: `keep-alive` over UDP has no pong."""
+
+    async def story(network: SimNetwork, device: Device) -> None:
+        register, _ = await network.datagram_peer(PEER, 5060).receive()
+        assert b";keep" not in register
+
+    play("", story, register=True)

@@ -53,6 +53,23 @@ def test_spec_c3_the_outbound_transport_is_independent(outbound: str, proxy: str
     assert hop.transport == outbound
 
 
+@pytest.mark.parametrize("size", [1_301, 65_000])
+def test_spec_c3_the_configured_transport_stands_whatever_the_size(size: int):
+    hop = choose(profile(), "INVITE", size=size)
+    assert (hop.transport, hop.by_tcp) == ("udp", "")
+
+
+def test_spec_c3_what_is_large_goes_by_tcp_if_the_profile_wants_it():
+    """RFC 3261 section 18.1.1: more than 1,300 octets."""
+    configured = profile(udp_switch_to_tcp=True)
+    assert choose(configured, "INVITE", size=1_300).by_tcp == ""
+    hop = choose(configured, "INVITE", size=1_301)
+    assert hop.by_tcp == "X_UDPSwitchToTCP is on and 1301 octets are more than 1300 (SPEC C3)"
+    assert place(hop) == ("edge.example.net", None, "udp")
+    secure = profile(udp_switch_to_tcp=True, outbound_proxy_transport="tls")
+    assert choose(secure, "INVITE", size=9_000).by_tcp == ""
+
+
 def test_spec_c7_without_an_outbound_proxy_register_goes_to_the_registrar_and_the_rest_to_the_proxy():
     configured = profile(outbound_proxy="", registrar_server="reg.example.com", registrar_server_port=5090)
     assert place(choose(configured, "REGISTER")) == ("reg.example.com", 5090, "udp")
@@ -65,6 +82,11 @@ def test_spec_c7_a_registrar_like_the_proxy_shares_its_connection():
     assert choose(configured, "REGISTER").owner == "registrar"
     same = profile(outbound_proxy="", proxy_server_transport="tcp")
     assert choose(same, "REGISTER").owner == "proxy"
+    named = profile(outbound_proxy="", registrar_server="SIP.Example.com.")
+    assert choose(named, "REGISTER").owner == "proxy"
+    assert choose(profile(outbound_proxy="", registrar_server_port=5070), "REGISTER").owner == "proxy"
+    elsewhere = profile(outbound_proxy="", registrar_server="sip.example.com", registrar_server_port=5070)
+    assert choose(elsewhere, "REGISTER").owner == "registrar"
 
 
 def test_spec_c7_on_udp_a_dialog_follows_its_route_and_on_streams_it_stays():

@@ -68,3 +68,22 @@ def test_contacts_and_routes_are_bounded():
     many = ", ".join(f"<sip:a{number}@b.example>" for number in range(200))
     response = read(f"Contact: {many}", f"Service-Route: {many}")
     assert (len(response.contacts), len(response.service_route)) == (64, 16)
+
+
+@pytest.mark.parametrize(
+    ("via", "lines", "expected"),
+    [
+        (";keep=30", (), 30),
+        (";keep=0", (), 0),
+        (";keep=x", (), 0),
+        (";keep", (), None),
+        ("", ("Require: outbound",), 0),
+        ("", ("Require: path, OUTBOUND", "Flow-Timer: 25"), 25),
+        ("", ("Supported: outbound", "Flow-Timer: 25"), None),
+    ],
+)
+def test_spec_b15_keep_alives_are_agreed_on_by_a_value_or_by_outbound_support(
+    via: str, lines: tuple[str, ...], expected: int | None
+):
+    """RFC 6223 section 8; RFC 5626 sections 4.4.1 and 6: Flow-Timer."""
+    assert read(*lines, via=via).keep == expected

@@ -65,7 +65,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("serving",),
     ("admission", "answering", "credentials", "forking", "keeper", "link", "registrant"),
     ("membership", "proxy", "registration_path", "routing", "ways"),
-    ("contact_port", "registering", "registrar", "registrations"),
+    ("contact_port", "local_address", "registering", "registrar", "registrations"),
     ("simpeers",),
     ("service",),
     ("device",),

@@ -51,7 +51,7 @@ def test_a_proxy_that_is_not_there_is_told_and_the_end_is_clean(device: Path) ->
     first, second = json.loads(done.stdout)["services"]
     assert set(first) == {
         "sp", "status", "registered", "server", "port", "expires_in", "retry_in", "calls", "connection",
-        "candidates", "secondary", "decisions",
+        "candidates", "secondary", "warnings", "decisions",
     }  # fmt: skip
     assert first["status"].startswith("Backing Off (")
     assert "refused" in first["status"].lower()

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from sipcore.cli.screen import PlainScreen, Step, open_screen, reason
-from sipcore.status import ServiceStatus
+from sipcore.cli.screen import PlainScreen, Step, details, open_screen, reason
+from sipcore.status import RegistrationReport, ServiceStatus
 
 FIRST = ServiceStatus(
     1,
@@ -57,6 +57,52 @@ def test_the_reason_is_the_last_destination_or_while_waiting_the_last_event() ->
     assert reason(FIRST) == FIRST.decisions[0]
     assert reason(LOST) == LOST.decisions[-1]
     assert reason(replace(LOST, status="Stopped")) == ""
+
+
+BEHIND_TWO = replace(
+    FIRST,
+    connection="connected to 192.0.2.10:5060 tls from 192.0.2.1:49152",
+    candidates=("192.0.2.10:5060 tls (holds the registration)", "192.0.2.11:5060 tls (passed over for 29s)"),
+    secondary=RegistrationReport(
+        "Registered (server=192.0.2.12:5060; expire in 40s)",
+        "192.0.2.12:5060",
+        "connected to 192.0.2.12:5060 tls from 192.0.2.1:49153",
+        ("192.0.2.11:5060 tls", "192.0.2.12:5060 tls (holds the registration)"),
+    ),
+    warnings=("TLS without a configured port uses 5060 unless DNS has an SRV record (SPEC D3)",),
+)
+DETAILS = [
+    "warning: TLS without a configured port uses 5060 unless DNS has an SRV record (SPEC D3)",
+    "servers: 192.0.2.10:5060 tls (holds the registration); 192.0.2.11:5060 tls (passed over for 29s)",
+    "secondary: Registered (server=192.0.2.12:5060; expire in 40s), connected to 192.0.2.12:5060 tls"
+    " from 192.0.2.1:49153",
+    "secondary's servers: 192.0.2.11:5060 tls; 192.0.2.12:5060 tls (holds the registration)",
+]
+
+
+def test_servers_secondary_and_warnings_are_shown_once_and_again_when_they_change() -> None:
+    """SPEC D3, F1: primary and secondary server, fallback lists, outbound connection state."""
+    later = replace(BEHIND_TWO, candidates=(BEHIND_TWO.candidates[0], "192.0.2.11:5060 tls (passed over for 28s)"))
+    back = replace(BEHIND_TWO, candidates=(BEHIND_TWO.candidates[0], "192.0.2.11:5060 tls"))
+    lines = [line.strip() for line in shown([BEHIND_TWO], [later], [back])]
+    assert f"{FIRST.status}, {BEHIND_TWO.connection}" in lines[1]
+    assert lines[2:6] == DETAILS
+    assert lines[7:] == ["servers: 192.0.2.10:5060 tls (holds the registration); 192.0.2.11:5060 tls"]
+
+
+def test_nothing_more_is_said_of_a_service_that_stopped() -> None:
+    assert details(replace(BEHIND_TWO, status="Stopped")) == []
+
+
+def test_the_table_shows_servers_secondary_and_warnings() -> None:
+    """SPEC F1."""
+    console_room = pytest.importorskip("rich.console")
+    live = pytest.importorskip("sipcore.cli.live")
+    console = console_room.Console(file=io.StringIO(), width=400, record=True)
+    console.print(live.draw("title", [BEHIND_TWO], []))
+    text = console.export_text()
+    for expected in (*DETAILS, BEHIND_TWO.connection):
+        assert expected in text
 
 
 def test_a_step_is_told_when_it_begins_and_when_it_ends() -> None:

@@ -39,5 +39,5 @@ def test_another_server_is_news() -> None:
 def test_the_json_object_has_every_field_of_the_command_line() -> None:
     assert list(ServiceStatus(1, "Registering").as_dict()) == [
         "sp", "status", "registered", "server", "port", "expires_in", "retry_in", "calls", "connection",
-        "candidates", "secondary", "decisions",
+        "candidates", "secondary", "warnings", "decisions",
     ]  # fmt: skip

@@ -12,13 +12,15 @@ from dataclasses import replace
 from sipcore.aio import AsyncioEnv
 from sipcore.cli.output import BAD_INPUT, DONE, FAILED, print_object, print_result, say, say_error
 from sipcore.config import DeviceConfig, Service, load_device
-from sipcore.errors import LocateError, ParseError
+from sipcore.env import Env
+from sipcore.errors import LocateError, ParseError, TransportError
 from sipcore.finding import Finder
+from sipcore.local_address import address_types, pick_local_address
 from sipcore.outgoing import OutgoingRequest
 from sipcore.policy.decisions import Decision, question_lines
 from sipcore.policy.forms import callee_uri, register_uri
-from sipcore.policy.locate import AddressType, literal_address
-from sipcore.policy.outbound import STREAMS, NextHop, choose_next_hop
+from sipcore.policy.locate import LARGE, AddressType
+from sipcore.policy.outbound import STREAMS, NextHop, RequestFacts, choose_next_hop
 from sipcore.routing import SERVER_NAMES, decide, format_place, read_facts
 
 
@@ -38,14 +40,13 @@ def command(options: argparse.Namespace) -> int:
         return BAD_INPUT
     try:
         outgoing = request_of(service, options)
-        chosen = choose(config, service, outgoing, in_dialog=options.in_dialog)
+        facts = facts_of(outgoing, in_dialog=options.in_dialog)
     except ParseError as error:
         say_error(str(error), as_json=options.json)
         return BAD_INPUT
-    try:
-        decision = asyncio.run(_decide(config, service, chosen, outgoing))
-    except LocateError as error:
-        return _nowhere(error, chosen, outgoing, as_json=options.json)
+    chosen, decision = asyncio.run(_decide(config, service, facts, outgoing))
+    if isinstance(decision, LocateError):
+        return _nowhere(decision, chosen, outgoing, as_json=options.json)
     print_result(
         _as_dict(options.sp, decision),
         [f"SP{options.sp}: {decision.lines()[0]}", *decision.lines()[1:]],
@@ -63,17 +64,20 @@ def request_of(service: Service, options: argparse.Namespace) -> OutgoingRequest
     return OutgoingRequest(options.method, uri, tuple(options.routes), is_initial_invite=options.method == "INVITE")
 
 
-def choose(config: DeviceConfig, service: Service, outgoing: OutgoingRequest, *, in_dialog: bool) -> NextHop:
-    """The next hop by the device's own rules; `in_dialog` stands for a call that is up (SPEC C8)."""
-    facts = replace(read_facts(outgoing), in_dialog=in_dialog, in_invite_dialog=in_dialog)
-    local = literal_address(config.device.local_ip)
-    types: tuple[AddressType, ...] = ("AAAA",) if local is not None and ":" in local else ("A",)
-    return choose_next_hop(service.profile, facts, address_types=types)
+def facts_of(outgoing: OutgoingRequest, *, in_dialog: bool) -> RequestFacts:
+    """What the device's own rules look at; `in_dialog` stands for a call that is up (SPEC C8)."""
+    return replace(read_facts(outgoing), in_dialog=in_dialog, in_invite_dialog=in_dialog)
 
 
-async def _decide(config: DeviceConfig, service: Service, chosen: NextHop, outgoing: OutgoingRequest) -> Decision:
+async def _decide(
+    config: DeviceConfig, service: Service, facts: RequestFacts, outgoing: OutgoingRequest
+) -> tuple[NextHop, Decision | LocateError]:
     env = AsyncioEnv(name_servers=config.device.name_servers)
-    found = await Finder(env).find(chosen.site)
+    chosen = choose_next_hop(service.profile, facts, address_types=await _address_types(config, env))
+    try:
+        found = await Finder(env, serve_stale=service.profile.dns_serve_stale).find(chosen.site)
+    except LocateError as error:
+        return chosen, error
     decision = decide(env.now(), found, chosen, outgoing)
     if decision.transport in STREAMS:
         name = SERVER_NAMES.get(chosen.owner)
@@ -81,10 +85,21 @@ async def _decide(config: DeviceConfig, service: Service, chosen: NextHop, outgo
     if service.profile.proxy_server_redundancy and chosen.owner:
         decision = replace(
             decision,
-            why=f"{decision.why}; a device that runs takes the server that holds its registration (SPEC B12)",
+            notes=("a device that runs takes the server that holds its registration (SPEC B12)",),
             others=tuple(format_place(target) for target in found.located.targets if target is not found.target),
         )
-    return decision
+    if service.profile.udp_switch_to_tcp and decision.transport == "udp":
+        note = f"more than {LARGE} octets try TCP there first, as X_UDPSwitchToTCP is on (SPEC C3)"
+        decision = replace(decision, notes=(*decision.notes, note))
+    return chosen, decision
+
+
+async def _address_types(config: DeviceConfig, env: Env) -> tuple[AddressType, ...]:
+    """IPv4's or IPv6's, by the address that the device would have here (SPEC A1, D2)."""
+    try:
+        return address_types(await pick_local_address(config, env))
+    except TransportError:
+        return ("A",)
 
 
 def _as_dict(number: int, decision: Decision) -> dict[str, object]:

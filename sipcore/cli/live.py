@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sipcore.cli.screen import Step, StepState, reason
+from sipcore.cli.screen import Step, StepState, details, reason
 from sipcore.status import NOT_CONFIGURED, NOT_REQUIRED, STOPPED, ServiceStatus, format_active_calls
 
 MARKS: dict[StepState, tuple[str, str]] = {
@@ -68,6 +68,8 @@ def _status(service: ServiceStatus) -> Text:
         text.append(f", {format_active_calls(service.calls)}", style="bold cyan")
     if service.connection and service.connection != service.status:
         text.append(f"\n{service.connection}", style="dim")
+    for line in details(service):
+        text.append(f"\n{line}", style="yellow" if line.startswith("warning") else "dim")
     return text
 
 

@@ -31,7 +31,8 @@ def command(options: argparse.Namespace) -> int:
         located, asked = asyncio.run(_locate(site_of(options), name_servers))
     except LocateError as error:
         return _not_found(error, options)
-    print_result(_as_dict(options.name, located, asked), _lines(options.name, located, asked), as_json=options.json)
+    lines = _lines(options.name, located, asked, fails_over=options.order == "rfc3263")
+    print_result(_as_dict(options.name, located, asked), lines, as_json=options.json)
     return DONE
 
 
@@ -87,10 +88,12 @@ def _target_as_dict(target: Target) -> dict[str, object]:
     }
 
 
-def _lines(name: str, located: Located, asked: Asked) -> list[str]:
+def _lines(name: str, located: Located, asked: Asked, *, fails_over: bool) -> list[str]:
     first, *others = located.targets
     lines = [name, f"  goes to     {_shown(first)}"]
-    lines += [f"  or, failing {_shown(target)}" for target in others]
+    lines += [f"  {'or, failing' if fails_over else 'not used'.ljust(11)} {_shown(target)}" for target in others]
+    if others and not fails_over:
+        lines.append("  note        one address is used and kept; X_ProxyServerRedundancy makes use of all (SPEC D8)")
     lines.append(f"  because     {located.why} ({located.rule})")
     return [*lines, *question_lines(asked)]
 

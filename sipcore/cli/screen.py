@@ -62,6 +62,7 @@ class PlainScreen:
         self._stream = stream
         self._shown: dict[int, str] = {}
         self._reasons: dict[int, str] = {}
+        self._details: dict[int, list[str]] = {}
         self._told: dict[str, int] = {}
         self._steps: dict[str, Step] = {}
         self._write(title)
@@ -80,11 +81,21 @@ class PlainScreen:
         if self._shown.get(service.sp) != line:
             self._shown[service.sp] = line
             self._write(f"{at:6.2f}s  SP{service.sp}  {service_line(service)}")
+        self._show_details(service)
         why = reason(service)
         if why and self._reasons.get(service.sp) != why:
             self._reasons[service.sp] = why
             first = self._told.setdefault(why, service.sp)
             self._write(f"{'':14}{why if first == service.sp else f'as SP{first}'}")
+
+    def _show_details(self, service: ServiceStatus) -> None:
+        """Those that are new, whatever their seconds say."""
+        known = self._details.get(service.sp, [])
+        lines = details(service)
+        self._details[service.sp] = [without_countdown(line) for line in lines]
+        for line in lines:
+            if without_countdown(line) not in known:
+                self._write(f"{'':14}{line}")
 
     def _show_step(self, at: float, step: Step) -> None:
         known = self._steps.get(step.title)
@@ -107,6 +118,24 @@ def service_line(service: ServiceStatus) -> str:
     if service.connection and service.connection != service.status:
         parts.append(service.connection)
     return ", ".join(parts)
+
+
+def details(service: ServiceStatus) -> list[str]:
+    """What else there is to see of it: warnings, the servers to fall back on, the second registration (SPEC F1)."""
+    if service.status == STOPPED:
+        return []
+    lines = [f"warning: {warning}" for warning in service.warnings]
+    if service.candidates:
+        lines.append(f"servers: {'; '.join(service.candidates)}")
+    second = service.secondary
+    if second is not None:
+        parts = [second.status]
+        if second.connection and second.connection != second.status:
+            parts.append(second.connection)
+        lines.append(f"secondary: {', '.join(parts)}")
+        if second.candidates:
+            lines.append(f"secondary's servers: {'; '.join(second.candidates)}")
+    return lines
 
 
 def reason(service: ServiceStatus) -> str:

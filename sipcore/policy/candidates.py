@@ -39,6 +39,10 @@ class Candidates:
         self.targets = targets
         self.rank_held(targets)
 
+    def forget(self) -> None:
+        """The servers are to be found anew: the kind of addresses that is wanted has changed (SPEC A1)."""
+        self.targets, self.held, self._dead = (), None, NO_MARKS
+
     def rank_held(self, targets: tuple[Target, ...]) -> None:
         """Take the holder's priority from these, if it is among them."""
         held = self.held

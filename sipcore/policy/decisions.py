@@ -25,7 +25,9 @@ class Decision:
     that the next hop's name led to ("SPEC D2.1"); `questions` what DNS was asked and
     said, in order; `address` is empty when nothing was found; `bypassed` says which
     next hop was passed over and by which rule (SPEC C8), `not_bypassed` why a bypass
-    that is configured does not count; `others` where it would go next (SPEC D8).
+    that is configured does not count; `others` where it would go next (SPEC D8); `host_name`
+    the name that the address is of, empty where that is the next hop's own; `notes`
+    what else there is to know.
     """
 
     at: float
@@ -42,6 +44,8 @@ class Decision:
     bypassed: str = ""
     not_bypassed: str = ""
     others: tuple[str, ...] = ()
+    host_name: str = ""
+    notes: tuple[str, ...] = ()
     next_attempt: float | None = None
 
     @property
@@ -68,7 +72,8 @@ class Decision:
 
     def lines(self) -> list[str]:
         """The whole explanation, an answer to "why did it go there?", without trailing newlines."""
-        lines = [f"{self.subject}", f"  goes to     {self.destination()}"]
+        named = f"  ({self.host_name})" if self.host_name else ""
+        lines = [f"{self.subject}", f"  goes to     {self.destination()}{named}"]
         lines += [f"  or, failing {other}" for other in self.others]
         if self.connection:
             lines.append(f"  connection  {self.connection}")
@@ -81,6 +86,7 @@ class Decision:
             lines.append(f"  passed over {self.bypassed}")
         if self.not_bypassed:
             lines.append(f"  no bypass   {self.not_bypassed}")
+        lines += [f"  note        {note}" for note in self.notes]
         lines.extend(question_lines(self.questions))
         if self.next_attempt is not None:
             lines.append(f"  again       in {max(0.0, self.next_attempt - self.at):.1f}s")
@@ -101,6 +107,8 @@ class Decision:
             "bypassed": self.bypassed,
             "not_bypassed": self.not_bypassed,
             "others": list(self.others),
+            "host_name": self.host_name,
+            "notes": list(self.notes),
             "next_attempt": self.next_attempt,
         }
 

@@ -14,6 +14,9 @@ from sipcore.policy.actions import CancelTimer, StartTimer
 from sipcore.policy.settings import Server, Service
 
 PONG_SECONDS = 10.0
+LEAST_INTERVAL = 1.0  # seconds, whatever the far end asks for
+OCTETS = ("keep-alive", "empty", "stun")  # the kinds that are no SIP message
+STREAMS = ("tcp", "tls")
 DOUBLE_CRLF = b"\r\n\r\n"
 KEEP_ALIVE, PONG = "keep-alive", "pong"
 STUN_COOKIE = bytes.fromhex("2112a442")
@@ -68,29 +71,55 @@ def plan_keep_alive(service: Service) -> KeepAlivePlan | None:
     if not service.keep_alive_enable:
         return None
     kind = service.keep_alive_message_type
-    own_server = kind in ("keep-alive", "empty", "stun") and bool(service.keep_alive_server)
+    own_server = kind in OCTETS and bool(service.keep_alive_server)
     server = Server(service.keep_alive_server, service.keep_alive_server_port, "udp") if own_server else None
     return KeepAlivePlan(kind, float(service.keep_alive_expires), server, service.keep_alive_custom_message)
+
+
+def offers_keep(service: Service, transport: str) -> bool:
+    """Whether REGISTER offers keep-alives in its Via (RFC 6223 section 4.2).
+
+    Only those that its next hop answers: CRLF on a stream, STUN with datagrams.
+    """
+    plan = plan_keep_alive(service)
+    if plan is None:
+        return False
+    return plan.kind in OCTETS if transport in STREAMS else plan.kind == "stun" and plan.server is None
 
 
 class KeepAlive:
     """Sends by its plan.  On a stream a double CRLF stands for the plan's octets (RFC 5626 section 3.5.1).
 
-    `negotiated` says that outbound or keep (RFC 6223) was agreed on this connection.
+    `negotiated` says that outbound or keep (RFC 6223) was agreed on this path.
     """
 
     def __init__(self, plan: KeepAlivePlan, *, stream: bool, random: random.Random) -> None:
         self.plan = plan
         self.stream = stream
         self.negotiated = False
+        self._agreed = 0
+        self._interval = plan.interval
         self._pong_seen = False
         self._waiting = False
         self._random = random
 
     def on_start(self, now: float) -> list[Action]:
         """The path is there: a new connection, or a bound socket."""
-        self._pong_seen = self._waiting = False
-        return [StartTimer(KEEP_ALIVE, now + self.plan.interval)]
+        self._pong_seen = self._waiting = self.negotiated = False
+        self._interval = self.plan.interval
+        return [StartTimer(KEEP_ALIVE, now + self._interval)]
+
+    def on_agreed(self, now: float, seconds: int) -> list[Action]:
+        """Outbound or keep was agreed on; `seconds` is the most that the far end wants between two, 0: any number.
+
+        80 to 100 % of it are kept to, where the plan is slower (RFC 5626 section 4.4.1, RFC 6223 section 4.3).
+        """
+        if self.negotiated and seconds == self._agreed:
+            return []
+        self.negotiated, self._agreed = True, seconds
+        slowest = self._random.uniform(0.8, 1.0) * seconds if seconds else self.plan.interval
+        before, self._interval = self._interval, min(self.plan.interval, max(slowest, LEAST_INTERVAL))
+        return [StartTimer(KEEP_ALIVE, now + self._interval)] if self._interval < before else []
 
     def on_stop(self) -> list[Action]:
         """The path is gone."""
@@ -106,7 +135,7 @@ class KeepAlive:
         """A timer of this machine fired."""
         if name == PONG:
             return self._miss_pong()
-        return [*self._send(now), StartTimer(KEEP_ALIVE, now + self.plan.interval)]
+        return [*self._send(now), StartTimer(KEEP_ALIVE, now + self._interval)]
 
     def _miss_pong(self) -> list[Action]:
         if not self._waiting:

@@ -22,6 +22,7 @@ from sipcore.errors import LocateError
 from sipcore.policy.questions import Answer, Failure, LookupFailed, Naptr, Question, Srv
 
 SIP_PORT = 5060
+LARGE = 1_300  # octets that a datagram holds without doubt, RFC 3261 section 18.1.1
 SIPS_PORT = 5061
 RFC3263_PORTS = {"tls": SIPS_PORT, "ws": 80, "wss": 443}  # RFC 3261 section 19.1.2, RFC 7118 section 5.2
 MAXIMUM_TARGETS = 16
@@ -142,7 +143,8 @@ def locate_srv_first(site: Site, draw: Draw) -> Locate:
         if isinstance(told, Failure):
             raise _failed(site, told, rule="SPEC D4")
         if told.records and told.question.type == "SRV":
-            return (yield from _from_services(site, told, draw, rule="SPEC D4"))
+            located = yield from _from_services(site, told, draw, rule="SPEC D4")
+            return replace(located, why=f"{located.why}; in this order SRV beats A")
         if told.records:
             return _from_addresses(site, [told], why=f"no SRV; {kind} record of {site.host}", rule="SPEC D4")
     raise LocateError(site.host, why=f"not found: no SRV and no {kind}", rule="SPEC D4")
@@ -282,7 +284,7 @@ _FITS: dict[str, Callable[[str | Srv | Naptr], bool]] = {
 
 
 def _failed(site: Site, failure: Failure, *, rule: str) -> LocateError:
-    return LocateError(site.host, why=f"{failure}; a failure is not 'not found' (SPEC D6)", rule=rule)
+    return LocateError(site.host, why=f"{failure}; a failure is not 'not found'", rule=f"{rule}, D6")
 
 
 def _default_port(site: Site, transport: str) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sipcore.policy.locate import SIP_PORT, AddressType, Site, Target
+from sipcore.policy.forms import same_host
+from sipcore.policy.locate import LARGE, SIP_PORT, AddressType, Site, Target
 from sipcore.policy.settings import Profile, Server
 
 STREAMS = ("tcp", "tls")
@@ -35,7 +36,8 @@ class RequestFacts:
     initial INVITE and its repeats, and for SUBSCRIBE dialogs.  `in_dialog` is true
     inside any dialog.  `destination` is the first Route, or the Request-URI (the
     remote target) without one; None when the service's own server is meant.
-    `redirected` is true when a 3xx set the destination (SPEC B6).
+    `redirected` is true when a 3xx set the destination (SPEC B6).  `size` is about
+    how many octets it will have.
     """
 
     method: str
@@ -43,6 +45,7 @@ class RequestFacts:
     in_dialog: bool = False
     destination: UriTarget | None = None
     redirected: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class NextHop:
     `owner` says whose connection it is on a stream: "outbound", "proxy",
     "registrar", or "" for a place that is none of the service's servers.
     `bypassed` says that the OutboundProxy is passed over and why, `not_bypassed` why
-    it is not although that is configured (SPEC C8, C9).
+    it is not although that is configured (SPEC C8, C9).  `by_tcp` says why this one
+    request tries TCP first and UDP where that fails (SPEC C3); empty: it does not.
     """
 
     site: Site
@@ -61,6 +65,7 @@ class NextHop:
     owner: str
     bypassed: str = ""
     not_bypassed: str = ""
+    by_tcp: str = ""
 
     @property
     def host(self) -> str:
@@ -96,6 +101,14 @@ def choose_next_hop(
     `registered_with` is the server that holds the registration; it matters only
     with redundancy (SPEC B12).
     """
+    hop = _choose(profile, request, address_types, registered_with)
+    by_tcp = _why_by_tcp(profile, request, hop)
+    return replace(hop, by_tcp=by_tcp) if by_tcp else hop
+
+
+def _choose(
+    profile: Profile, request: RequestFacts, address_types: tuple[AddressType, ...], registered_with: Target | None
+) -> NextHop:
     outbound = profile.outbound
     if outbound is None:
         return _without_outbound(profile, request, address_types, registered_with)
@@ -106,6 +119,13 @@ def choose_next_hop(
     meant = _Server("outbound", "SPEC C1", request.method)
     hop = _to_server(profile, outbound, address_types, registered_with, meant)
     return replace(hop, not_bypassed=_why_not_bypassed(profile, request))
+
+
+def _why_by_tcp(profile: Profile, request: RequestFacts, hop: NextHop) -> str:
+    """Why this one goes by TCP although UDP is meant, or an empty string (SPEC C3, RFC 3261 section 18.1.1)."""
+    if not profile.udp_switch_to_tcp or hop.transport != "udp" or request.size <= LARGE:
+        return ""
+    return f"X_UDPSwitchToTCP is on and {request.size} octets are more than {LARGE} (SPEC C3)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +139,7 @@ class _Server:
 
 _WHOSE = {
     "outbound": "every request goes to it",
-    "proxy": "without an OutboundProxy it is asked directly",
+    "proxy": "without an OutboundProxy it is asked directly, whatever the URI says",
     "registrar": "without an OutboundProxy REGISTER goes to it directly",
 }
 _NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
@@ -142,6 +162,8 @@ def _why_not_bypassed(profile: Profile, request: RequestFacts) -> str:
         return ""
     if profile.outbound_proxy_transport in STREAMS:
         return f"X_BypassOutboundProxyInCall has no effect over {profile.outbound_proxy_transport.upper()} (SPEC C9)"
+    if request.method == "CANCEL":
+        return "CANCEL goes where its INVITE went (SPEC C8, RFC 3261 section 9.1)"
     return "X_BypassOutboundProxyInCall is on, but this request is not inside a call (SPEC C8)"
 
 
@@ -149,13 +171,18 @@ def _without_outbound(
     profile: Profile, request: RequestFacts, address_types: tuple[AddressType, ...], registered_with: Target | None
 ) -> NextHop:
     """The registrar for REGISTER, the proxy for the rest; on UDP a route or remote target leads on (SPEC C7)."""
-    owner = "registrar" if request.method == "REGISTER" and profile.registrar != profile.proxy else "proxy"
+    owner = "registrar" if request.method == "REGISTER" and _differ(profile.registrar, profile.proxy) else "proxy"
     server = profile.registrar if owner == "registrar" else profile.proxy
     leads_on = request.destination is not None and (request.in_dialog or request.redirected)
     if leads_on and server.transport not in STREAMS:
         rule = "SPEC B6" if request.redirected else "SPEC C7, RFC 3261 section 12.2.1.1"
         return _to_uri(profile, request, address_types, rule=rule)
     return _to_server(profile, server, address_types, registered_with, _Server(owner, "SPEC C7", request.method))
+
+
+def _differ(one: Server, other: Server) -> bool:
+    """Whether host, port or transport differ (SPEC C7); hosts compare as in C4."""
+    return not same_host(one.host, other.host) or (one.port, one.transport) != (other.port, other.transport)
 
 
 def _to_server(
@@ -171,9 +198,7 @@ def _to_server(
         return NextHop(site, f"the server of {name} that holds the registration", "SPEC B12", meant.owner)
     port = f"port {server.port} configured" if server.port else "no port configured"
     why = f"{name} {server.host} over {server.transport.upper()}, {port}: {_WHOSE[meant.owner]}"
-    return NextHop(
-        _site(profile, server.host, server.port, server.transport, address_types), why, meant.rule, meant.owner
-    )
+    return NextHop(site_of(profile, server, address_types), why, meant.rule, meant.owner)
 
 
 def _to_uri(
@@ -189,19 +214,18 @@ def _to_uri(
     assert target is not None  # the callers have looked
     transport = target.transport or ("tls" if target.secure else "udp")
     why = f"{request.method} follows its first Route or remote target, {target.host}"
-    site = _site(profile, target.host, target.port, transport, address_types)
+    site = site_of(profile, Server(target.host, target.port, transport), address_types)
     return NextHop(site, why, rule, "", bypassed)
 
 
-def _site(
-    profile: Profile, host: str, port: int | None, transport: str, address_types: tuple[AddressType, ...]
-) -> Site:
+def site_of(profile: Profile, server: Server, address_types: tuple[AddressType, ...]) -> Site:
+    """What `locate` is asked for to find `server`, by the profile's order (SPEC D2 to D4)."""
     return Site(
-        host,
-        port,
-        transport,
+        server.host,
+        server.port,
+        server.transport,
         profile.dns_order,
         address_types,
-        default_port=profile.tls_default_port if transport == "tls" else SIP_PORT,
+        default_port=profile.tls_default_port if server.transport == "tls" else SIP_PORT,
         auto_prefix=profile.dns_srv_auto_prefix,
     )

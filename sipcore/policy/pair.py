@@ -71,6 +71,12 @@ class RegistrationPair:
         wanted = self.tell(now, self.primary, lambda machine: machine.on_candidates(now, targets, ttl))
         return wanted + self._limit_secondary(now)
 
+    def forget_candidates(self) -> None:
+        """Both find their servers anew the next time that they register."""
+        self.candidates = ()
+        for machine in self.machines.values():
+            machine.candidates.forget()
+
     def on_stop(self, now: float) -> list[Wanted]:
         """Take both bindings back (SPEC B16)."""
         self._stopping = True

@@ -52,6 +52,7 @@ class Answer:
     `additional` holds addresses that came along: host name to addresses.
     `serial` numbers the answers that were received: copies of one answer served
     from a cache carry one serial, so that a draw is made once per answer (SPEC D8).
+    `canonical` is the name that CNAMEs led to, empty where there were none.
     """
 
     question: Question
@@ -63,12 +64,14 @@ class Answer:
     additional: tuple[tuple[str, tuple[str, ...]], ...] = ()
     serial: int = 0
     stale_for: float = 0.0
+    canonical: str = ""
 
     def __str__(self) -> str:
         return f"{self.question.type} {self.question.name}: {self._found()} ({self._source()})"
 
     def _found(self) -> str:
-        return ", ".join(describe_record(record) for record in self.records) or "not found"
+        found = ", ".join(describe_record(record) for record in self.records) or "not found"
+        return f"CNAME {self.canonical}, {found}" if self.canonical else found
 
     def _source(self) -> str:
         how = "remembered past its TTL" if self.stale else f"TTL {self.ttl:.0f}s"

@@ -13,6 +13,7 @@ from typing import Protocol
 from sipcore.policy.codes import DEFAULT_RETRY_CODES, RetryCodes
 from sipcore.policy.failover import Place, place_of
 from sipcore.policy.forms import address_of_record_uri, register_uri, same_host, uri_host
+from sipcore.policy.keepalive import offers_keep
 from sipcore.policy.locate import Target
 from sipcore.policy.settings import Service
 
@@ -36,6 +37,7 @@ class RegistrationPlan:
     the service lives on a supervised connection (SPEC C6).  `ports` are the local
     UDP ports to try in turn, the usual one first (SPEC A3).  `own_hosts` are the
     service's servers; `behind_proxy` says that an OutboundProxy carries everything.
+    `keep` says that Via offers keep-alives (RFC 6223).
     """
 
     request_uri: str
@@ -54,6 +56,7 @@ class RegistrationPlan:
     ports: tuple[int, ...] = ()
     own_hosts: tuple[str, ...] = ()
     behind_proxy: bool = False
+    keep: bool = False
 
     def keeps_credentials(self, redirected_to: str) -> bool:
         """Whether a REGISTER that a 3xx sent to this URI still goes to the service's own servers (SPEC B7)."""
@@ -86,6 +89,7 @@ def plan_registration(service: Service, *, instance: str = "", secondary: bool =
         ports=(service.user_agent_port, *(p for p in service.user_agent_ports if p != service.user_agent_port)),
         own_hosts=(profile.registrar.host, profile.proxy.host),
         behind_proxy=profile.outbound is not None,
+        keep=offers_keep(service, hop.transport),
     )
 
 
@@ -106,7 +110,9 @@ class RegisterResponse:
 
     `headers` are all its headers as (name, value), for the digest.  `received` and
     `rport` come from its top Via (RFC 3581).  Fields that were absent or could not
-    be read are None or empty.
+    be read are None or empty.  `keep` is None unless keep-alives were agreed on:
+    then the seconds that the far end wants at most between two, 0 where it does not
+    say (RFC 6223 section 8, RFC 5626 section 4.4.1).
     """
 
     status_code: int
@@ -119,6 +125,7 @@ class RegisterResponse:
     received: str = ""
     rport: int | None = None
     service_route: tuple[str, ...] = ()
+    keep: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +270,11 @@ def contact_values(plan: RegistrationPlan, contact: str, expires: int, bound: st
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Seconds granted, and where the number was found."""
+    """Seconds granted, and where the number was found; `keep` as in `RegisterResponse`."""
 
     expires: int
     why: str
+    keep: int | None = None
 
 
 def read_granted(response: RegisterResponse, *, contact: str, instance: str, asked: int) -> Granted:

@@ -280,7 +280,7 @@ class RegistrationMachine:
         self.next_attempt = now + draw_refresh(expires, self._random)
         note = Note(f"registered for {expires}s: {granted.why}", "SPEC B2, B3", self.next_attempt)
         actions: list[Action] = [
-            Registered(self.registered_with, expires, self.service_route),
+            Registered(self.registered_with, expires, self.service_route, granted.keep),
             StartTimer(REFRESH, self.next_attempt),
             note,
         ]
@@ -440,7 +440,7 @@ class RegistrationMachine:
         if fell_back:
             self._outstanding = ()
         old_contact, self._bound_contact = self._bound_contact, outstanding.contact
-        self._granted = granted
+        self._granted = replace(granted, keep=response.keep)
         self.candidates.take(outstanding.target)
         self.service_route = response.service_route
         actions = self._fire(Event.GRANTED, now)

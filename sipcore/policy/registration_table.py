@@ -57,11 +57,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The binding stands.  INVITE and SUBSCRIBE go to `target` if it is not None; `service_route` is honoured (B16)."""
+    """The binding stands.  INVITE and SUBSCRIBE go to `target` if it is not None; `service_route` is honoured (B16).
+
+    `keep` is what was agreed on keep-alives, as in `RegisterResponse` (SPEC B15).
+    """
 
     target: Target | None
     expires: int
     service_route: tuple[str, ...]
+    keep: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sipcore.policy.codes import DEFAULT_RETRY_CODES, RetryCodes
-from sipcore.policy.locate import Order
+from sipcore.policy.locate import Order, literal_address
 
 
 class Secret:
@@ -116,6 +116,11 @@ class Profile:
             return None
         return Server(self.outbound_proxy, self.outbound_proxy_port, self.outbound_proxy_transport)
 
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """Where requests go: the outbound proxy, or proxy and registrar (SPEC C1, C7)."""
+        return (self.proxy, self.registrar) if self.outbound is None else (self.outbound,)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -150,6 +155,23 @@ class Service:
         if not self.auth_user_name and self.register_enable:
             return "it has no AuthUserName and X_RegisterEnable is not false"
         return ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator had better know although it is as configured (SPEC B12, C10, D3)."""
+        if not self.is_configured:
+            return ()
+        profile = self.profile
+        target = profile.outbound or profile.registrar
+        found = []
+        if profile.dns_order != "rfc3263" and any(s.transport == "tls" and s.port is None for s in profile.servers):
+            port = profile.tls_default_port
+            found.append(f"TLS without a configured port uses {port} unless DNS has an SRV record (SPEC D3)")
+        if profile.proxy_server_redundancy and literal_address(target.host) is not None:
+            found.append(f"X_ProxyServerRedundancy has nothing to choose from: {target.host} is an address (SPEC B12)")
+        if not profile.tls_verify:
+            found.append("X_TLSVerify is false: anybody can pretend to be the server (SPEC C10)")
+        return tuple(found)
 
     @property
     def is_configured(self) -> bool:

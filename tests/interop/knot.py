@@ -59,7 +59,7 @@ class NameServer(Server):
         return [find_program("knotd") or "knotd", "--config", str(path)]
 
     def is_ready(self) -> bool:
-        return "ns" in self.dig(self.zone, "NS")
+        return f"ns.{self.zone}." in self.dig(self.zone, "NS").splitlines()
 
     def dig(self, name: str, kind: str) -> str:
         """What `dig +short` prints for a name."""
