@@ -51,7 +51,7 @@ class BuildRooms(build_ext):
 def directives_changed() -> bool:
     """Whether this file is newer than what it translated; cythonize looks at the rooms alone."""
     changed = Path(__file__).stat().st_mtime
-    return any(path.stat().st_mtime < changed for path in TRANSLATED.rglob("*.c"))
+    return any(path.stat().st_mtime < changed for path in (TRANSLATED / ROOMS).glob("*.c"))
 
 
 setup(

@@ -220,7 +220,7 @@ def python_files() -> list[Path]:
 
 
 def stable_abi_cost() -> str:
-    """What the stable ABI costs, by the stored counts of its wheel and of the one for one version, the worst of those."""
+    """What the stable ABI costs: the worst of the stored counts, beside those of the wheel for one version."""
     stored = json.loads(COUNTS.read_text())
     pairs = [
         (counts, stored[other])
