@@ -74,7 +74,7 @@ def _conclude(task: asyncio.Task[Any], result: Awaitable[Any], request: Request)
         return
     if inspect.iscoroutine(result):
         result.close()
-    if request.method != "ACK":
+    if request.transaction:  # without one, nobody knows whether it was answered before
         uas.reply_quietly(request, 487 if request.method == "INVITE" else 503)
 
 

@@ -229,7 +229,7 @@ class UserAgent:
         handler for INVITE the application keeps its dialogs itself; use `on_invite` to be given calls.  `stateless`: no
         transaction is made, a retransmission reaches the handler again.
 
-        Who has not answered anything but an INVITE within 30 s has it answered 500 and is cancelled.
+        An `async def` handler has 30 s to answer anything but an INVITE; then that is answered 500 and it is cancelled.
         """
         if handler is None:
             return lambda function: self.on(method, function, stateless=stateless)

@@ -11,18 +11,17 @@ import logging
 import sys
 import threading
 import time
-from weakref import WeakKeyDictionary
 
 logger = logging.getLogger("sipcore.watchdog")
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, Watchdog] = WeakKeyDictionary()
+_shared: dict[asyncio.AbstractEventLoop, Watchdog] = {}
 
 
 def share(loop: asyncio.AbstractEventLoop, patience: float) -> Watchdog:
     """The watchdog of `loop`, which all stacks on it share; the first one says how patient it is."""
     watchdog = _shared.get(loop)
-    if watchdog is None or not watchdog.holders:
+    if watchdog is None:
         watchdog = _shared[loop] = Watchdog(loop, patience)
     else:
         watchdog.holders += 1
@@ -40,15 +39,19 @@ class Watchdog:
         self._patience = patience
         self._watched = threading.get_ident()
         self._closed = threading.Event()
-        threading.Thread(target=self._watch, name="sipcore watchdog", daemon=True).start()
-
         self.holders = 1
+        threading.Thread(target=self._watch, name="sipcore watchdog", daemon=True).start()
 
     def close(self) -> None:
         """Watch no more, unless others who share it want it; to be called once by each."""
         self.holders -= 1
         if not self.holders:
             self._closed.set()
+            self._forget()
+
+    def _forget(self) -> None:
+        if _shared.get(self._loop) is self:
+            del _shared[self._loop]
 
     def _watch(self) -> None:
         while not self._closed.wait(self._patience):
@@ -56,6 +59,7 @@ class Watchdog:
             try:
                 self._loop.call_soon_threadsafe(answered.set)
             except RuntimeError:  # the loop is closed
+                self._forget()
                 return
             if not answered.wait(self._patience) and self._stands_still():
                 self._tell(answered, asked)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from verdict import GROWTH, SOAK
 
 import sipcore
 from sipcore import Stack
@@ -106,7 +107,7 @@ async def probe(port: int, seconds: float) -> tuple[int, int]:
 
 
 def test_a_flood_from_one_address_leaves_the_others_served() -> None:
-    seconds = 20.0
+    seconds = 600.0 if SOAK else 20.0  # FAULTS 46: ten minutes
     with program(SERVER) as server:
         assert server.stdout is not None and server.stdin is not None
         port = int(server.stdout.readline())
@@ -128,4 +129,4 @@ def test_a_flood_from_one_address_leaves_the_others_served() -> None:
     assert answered >= 0.99 * asked
     assert after[0] == after[1], "back to normal"
     assert stats["dropped_requests"] > stats["replies"], "most of the flood is not even answered"
-    assert late <= early + 16, "nothing grows once the bound is reached"
+    assert late <= early * GROWTH + 1, "nothing grows once the bound is reached"

@@ -45,7 +45,7 @@ class Twin:
     def refuse(self, status_code: int, **headers: str) -> Callable[[], None]:
         """Answer every REGISTER so from now on; call what it returns to end that."""
         agent = self.registrar.user_agent
-        before, _ = agent._handlers["REGISTER"]
+        before = agent._handlers["REGISTER"]
         agent.on("REGISTER", lambda request: request.reply(status_code, headers=list(headers.items())))
         return lambda: agent.on("REGISTER", before) and None
 

@@ -231,11 +231,17 @@ def p99(times: list[float]) -> float:
     return sorted(times)[int(len(times) * 0.99)]
 
 
-def stand(subject: Subject, attack: Callable[[], object], *, repeats: int = 3, errors: int = 0) -> list[float]:
-    """The common verdict over `repeats` of `attack`; how long the probes took.  `errors`: handlers that may fail."""
+def stand(
+    subject: Subject, attack: Callable[[], object], *, repeats: int = 3, warm_up: int = 1, errors: int = 0
+) -> list[float]:
+    """The common verdict over `repeats` of `attack`; how long the probes took.
+
+    `warm_up`: rounds that make the plateau.  `errors`: handlers that may fail.
+    """
     live = subject.ask()["live"]
-    attack()
-    first = subject.settle(live, also=1)
+    for _ in range(warm_up):
+        attack()
+        first = subject.settle(live, also=1)
     plateau, live = first["resident"], first["live"]
     times: list[float] = []
     for _ in range(repeats):

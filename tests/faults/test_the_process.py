@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -9,6 +10,9 @@ import pytest
 from verdict import SOAK, Attacker, Prober, Subject, often, p99, stand
 
 pytestmark = [pytest.mark.slow, pytest.mark.native, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+
+HOURS = float(os.environ.get("SIPCORE_SOAK_HOURS", "0.05"))
+"""How long a soak is: three minutes, or what is asked for; FAULTS 57 says 72."""
 
 HANDLERS = """
 import logging
@@ -161,3 +165,60 @@ def application(stack):
         attacker.take(0.3)
         assert attacker.heard[486] - before <= count
         assert subject.ask()["live"]["transactions"] == (0 if SOAK else count)
+
+
+STEADY = """
+def application(stack):
+    stack.overload.source_share = 1.0
+    stack.on("OPTIONS", lambda request: request.reply(200), stateless=True)
+    stack.on("MESSAGE", lambda request: request.reply(200))
+
+    @stack.on("INFO")
+    async def later(request):
+        await asyncio.sleep(0.05)
+        request.reply(200)
+
+    @stack.on_invite
+    async def inbound(call):
+        await call.progress(180)
+        await call.reject(486)
+"""
+
+
+def work(attacker: Attacker, first: int, count: int) -> None:
+    """`count` rounds of what a server does all day: a request, one that takes its time, a call that is refused."""
+    contact = f"Contact: <sip:a@{attacker.host}:{attacker.port}>\r\n"
+    names = [f"d{number}" for number in range(first, first + count)]
+    for method, prefix in (("MESSAGE", "m"), ("INFO", "n"), ("INVITE", "i")):
+        attacker.flood(attacker.message(method, prefix + name, headers=contact) for name in names)
+    tags = [(name, attacker.tags.pop("i" + name, "")) for name in names]
+    attacker.flood(attacker.message("ACK", "i" + name, to_tag=tag) for name, tag in tags)
+
+
+def slope(points: list[tuple[float, int]]) -> float:
+    """Of the line through them by least squares: octets a second."""
+    seconds, octets = ([point[axis] for point in points] for axis in (0, 1))
+    middle, mean = sum(seconds) / len(points), sum(octets) / len(points)
+    spread = sum((second - middle) ** 2 for second in seconds)
+    return sum((second - middle) * (octet - mean) for second, octet in points) / spread
+
+
+@pytest.mark.skipif(not SOAK, reason="takes as long as it is told to: make soak")
+def test_memory_does_not_grow_at_sixty_percent_load() -> None:
+    """FAULTS 57: at most 1 MiB a day after warm-up; a short soak can tell no less than the noise of a few pages."""
+    seconds = HOURS * 3_600
+    with Subject(STEADY, real_time=True) as subject, Attacker(subject.port) as attacker:
+        points, number, rounds, started = [], 0, 10, time.monotonic()
+        warm = 60.0
+        while (at := time.monotonic() - started) < warm + seconds:
+            before = subject.cpu()
+            work(attacker, number, rounds)
+            number += rounds
+            time.sleep(max(0.0, started + at + 0.2 - time.monotonic()))
+            load = (subject.cpu() - before) / (time.monotonic() - started - at)
+            rounds = max(1, min(2_000, int(rounds * min(1.5, 0.6 / max(load, 0.01)))))
+            if at > warm:
+                points.append((at, subject.ask()["resident"]))
+        told = subject.ask()
+        assert told["stats"]["callback_errors"] == told["stats"]["internal_errors"] == 0
+        assert slope(points) * seconds <= (1 << 20) * (seconds / 86_400 + 0.5), (slope(points) * seconds, number)
