@@ -1,6 +1,6 @@
 """What an idle connection costs a server in memory: resident octets of its process alone, the client in another.
 
-    python benches/idle_connections.py [--tcp 15000] [--tls 5000] [--asyncio]
+    python benches/idle_connections.py [--tcp 15000] [--tls 5000] [--ws 5000] [--wss 2000] [--asyncio]
 
 Connections come from several loopback addresses, each asks once (OPTIONS) and
 then stays silent.  Prints one JSON object for each transport.
@@ -19,7 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sipcore.env import StreamLimits
+from websockets.frames import Frame, Opcode
+
+from sipcore.env import SECURE_TRANSPORTS, WEBSOCKET_TRANSPORTS, StreamLimits
 from sipcore.stack import Stack
 
 CERTIFICATES = Path(__file__).parent.parent / "tests" / "tls"
@@ -28,6 +30,10 @@ REQUEST = (
     "OPTIONS sip:idle@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.1:9;branch=z9hG4bK{n}\r\n"
     "Max-Forwards: 70\r\nFrom: <sip:idle@127.0.0.1>;tag={n}\r\nTo: <sip:idle@127.0.0.1>\r\nCall-ID: {n}\r\n"
     "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+)
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
 )
 
 
@@ -55,10 +61,15 @@ def be_client(transport: str, port: int, count: int) -> None:
         sock: socket.socket = socket.socket()
         sock.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
         sock.connect(("127.0.0.1", port))
-        if transport == "tls":
+        if transport in SECURE_TRANSPORTS:
             sock = context.wrap_socket(sock, server_hostname="127.0.0.1")
-        sock.sendall(REQUEST.format(transport=transport.upper(), n=number).encode())
-        if not sock.recv(4_096).startswith(b"SIP/2.0 200"):
+        request = REQUEST.format(transport=transport.upper(), n=number).encode()
+        if transport in WEBSOCKET_TRANSPORTS:
+            sock.sendall(HANDSHAKE)
+            sock.recv(4_096)
+            request = Frame(Opcode.TEXT, request).serialize(mask=True)
+        sock.sendall(request)
+        if b"SIP/2.0 200" not in sock.recv(4_096):
             raise SystemExit(f"connection {number} was not answered")
         kept.append(sock)
     print("done", flush=True)
@@ -69,7 +80,7 @@ async def measure(transport: str, count: int) -> dict[str, object]:
     """Serve `count` connections and look how much more is resident; a first few warm up what is made once."""
     more_descriptors()
     context = None
-    if transport == "tls":
+    if transport in SECURE_TRANSPORTS:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
     limits = StreamLimits(connections=count + 1_000, connections_per_address=PER_ADDRESS + 100)
@@ -106,6 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tcp", type=int, default=15_000)
     parser.add_argument("--tls", type=int, default=5_000)
+    parser.add_argument("--ws", type=int, default=5_000)
+    parser.add_argument("--wss", type=int, default=2_000)
     parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
     parser.add_argument("--client", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -118,7 +131,8 @@ def main() -> None:
         import uvloop  # noqa: PLC0415
 
         runner = uvloop.run
-    for transport, count in (("tcp", options.tcp), ("tls", options.tls)):
+    for transport in ("tcp", "tls", "ws", "wss"):
+        count = getattr(options, transport)
         if count:
             print(json.dumps(runner(measure(transport, count))), flush=True)
 

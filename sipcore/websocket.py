@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
@@ -22,8 +23,10 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
-from sipcore.secure import Handshakes
 from sipcore.streams import CLOSED_HERE, CLOSED_THERE, NO_SIP, Framing, StreamConnection
+
+if TYPE_CHECKING:
+    from sipcore.secure import Handshakes
 
 SUBPROTOCOL = Subprotocol("sip")
 HEAD_SIZE = 16_384  # octets that one side of the opening handshake may have

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import reference
 
 import sipcore
-from sipcore import offer_answer
+from sipcore import offer_answer, websocket
 from sipcore._fields import Address, CSeq, Via
 from sipcore._framing import KeepAlive, StreamFramer
 from sipcore._message import Message, salvage
@@ -21,6 +21,7 @@ from sipcore.errors import ParseError, UsageError
 from sipcore.headers import HEADER_TYPES, MediaType, Parameters, format_header, header_type, parse_header
 from sipcore.limits import Lenience
 from sipcore.sdp import Codec, Connection, Origin, parse_sdp
+from sipcore.streams import StreamConnection
 
 ATTRIBUTES = (
     "via",
@@ -344,6 +345,51 @@ def body(data: bytes) -> None:
         return
 
 
+# ---- WebSocket
+
+
+class Recorder(StreamConnection):
+    """A connection that keeps what a framing does with it; no engine behind it."""
+
+    def __init__(self, size: int) -> None:
+        self.reason, self.size, self.messages = "", size, []
+        codecs = websocket.Codecs(is_client=False, max_size=size)
+        self.framing = self.websocket = websocket.WebSocket(self, codecs, websocket.Handshake(lambda _: None))
+        self.websocket._handshake = None
+
+    def take(self, messages: list[bytes]) -> None:
+        self.messages += messages
+
+    def write(self, octets: bytes) -> bool:
+        return True
+
+    def note_part(self, *, is_part: bool) -> None:
+        assert is_part == (self.websocket._codec is not None)
+
+    def end(self, reason: str, *, abort: bool = True) -> None:
+        self.reason = self.reason or reason
+
+    def feed(self, data: bytes, step: int) -> None:
+        """In chunks of `step` octets; what is held stays within the limit of a message."""
+        for at in range(0, len(data), step):
+            if not self.reason:
+                self.websocket.received(data[at : at + step])
+                assert len(self.websocket._parts or b"") <= self.size
+
+
+def websocket_frames(data: bytes) -> None:
+    """`websocket.WebSocket`: the same messages and the same end in any chunks, and no message over the limit."""
+    size, step, data = 1 + (data[0] if data else 99), 1 + (data[1] % 16 if len(data) > 1 else 0), data[2:]
+    whole, pieces = Recorder(size), Recorder(size)
+    whole.feed(data, len(data) or 1)
+    pieces.feed(data, step)
+    assert (whole.messages, whole.reason) == (pieces.messages, pieces.reason)
+    assert all(len(message) <= size for message in whole.messages if message != websocket.PONG)
+    for message in whole.messages:
+        framed = whole.websocket.frame(message)
+        assert framed.endswith(message) or message == websocket.PING
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (parse, edit, differential, framer, uri, headers, sdp, body)
+    target.__name__: target for target in (parse, edit, differential, framer, uri, headers, sdp, body, websocket_frames)
 }
