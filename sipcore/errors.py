@@ -53,11 +53,21 @@ class ConfigError(SipError, ValueError):
 
 
 class TransactionTimeout(SipError, TimeoutError):
-    """Timer B, F or H fired: no final response, or no ACK, within 64*T1 (RFC 3261 section 17)."""
+    """Timer B, F or H fired: no final response, or no ACK, within 64*T1 (RFC 3261 section 17).
+
+    `status_code` is what it counts as (RFC 3261 section 8.1.3.1).
+    """
+
+    status_code = 408
 
 
 class TransportError(SipError, OSError):
-    """The transport could not carry a message: refused, reset, unreachable, queue full, or never connected."""
+    """The transport could not carry a message: refused, reset, unreachable, queue full, or never connected.
+
+    `status_code` is what it counts as (RFC 3261 section 8.1.3.1).
+    """
+
+    status_code = 503
 
 
 class LocateError(SipError):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sipcore.stack")
 
 TIMEOUT = 32.0  # 64*T1, RFC 3261 section 17.1.1.2
+HOP_TIMEOUT = TIMEOUT - 0.1  # for a next hop that waits: just sooner, so that its own reason is the one that is told
 MAX_CHALLENGES = 4  # SPEC B7
 MAX_ATTEMPTS = 3  # SPEC D8
 MAX_PROVISIONALS = 64  # kept for whoever iterates; older ones fall out

@@ -36,8 +36,8 @@ class RegisteringOwner(Protocol):
         """A stopped connection to the registration's servers, None with datagrams."""
         ...
 
-    def on_primary_link(self, link: Link) -> None:
-        """Requests go over this connection from now on (SPEC B13)."""
+    def on_primary(self, link: Link | None) -> None:
+        """The secondary is the primary now; requests go over its connection, None with datagrams (SPEC B13)."""
         ...
 
     def on_registered(self, registered: Registered) -> None: ...
@@ -303,9 +303,7 @@ class Registering:
     def _promoted(self, promoted: Promoted) -> None:
         where = "" if promoted.target is None else f" at {promoted.target.address}:{promoted.target.port}"
         self._owner.on_note(Note(f"the secondary registration{where} is the primary now", "SPEC B13"))
-        link = self.link
-        if link is not None:
-            self._owner.on_primary_link(link)
+        self._owner.on_primary(self.link)
 
 
 class _Locator(CandidateLocator):
@@ -375,6 +373,7 @@ class _Member(Registrant):
 
     def _probe(self, wanted: Probe) -> None:
         draft = self._user_agent.draft("OPTIONS", self.machine.plan.request_uri)
+        draft.routes = ()  # those of the server that is held lead elsewhere
         answer = _ProbeAnswer(lambda code: self.tell(self.machine.on_probe, wanted.target, code))
         probe = ClientTransaction(
             self._user_agent, draft, observer=answer, next_hop=self._hop_to(wanted.target), leave_challenges=True

@@ -16,7 +16,7 @@ from sipcore.dialog import route_uri
 from sipcore.errors import LocateError, TransportError
 from sipcore.finding import Finder, Found
 from sipcore.link import Link
-from sipcore.outgoing import Failover, Hop, OutgoingRequest
+from sipcore.outgoing import HOP_TIMEOUT, Failover, Hop, OutgoingRequest
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision, format_host_port
 from sipcore.policy.failover import MAXIMUM_TRIES
@@ -24,7 +24,6 @@ from sipcore.policy.locate import AddressType, Site, Target
 from sipcore.policy.outbound import NextHop, RequestFacts, UriTarget, choose_next_hop, site_of
 from sipcore.user_agent import UserAgent
 
-WAIT = 32.0  # seconds that a request waits for a connection: its Timer B or F (SPEC C6)
 NO_TCP_SECONDS = 30.0  # for how long a server that took no connection is not asked for one again
 MAXIMUM_DIALOG_PEERS = 256
 SERVER_NAMES = {"outbound": "OutboundProxy", "proxy": "ProxyServer", "registrar": "RegistrarServer"}
@@ -131,7 +130,7 @@ class Router:
     # supervised connections
 
     async def _wait(self, link: Link, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:
-        await link.wait(self._user_agent.env.now() + WAIT)
+        await link.wait(self._user_agent.env.now() + HOP_TIMEOUT)
         return self._on_link(link, chosen, outgoing)
 
     def _on_link(self, link: Link, chosen: NextHop, outgoing: OutgoingRequest) -> Hop:

@@ -143,7 +143,6 @@ class ServiceProvider:
             callee_uri(self.config, callee),
             body=body or self._answering.offer(),
             timeout=timeout,
-            routes=self.registering.machine.service_route if self.registering is not None else (),
             **arguments,
         )
 
@@ -399,10 +398,12 @@ class ServiceProvider:
             self.links[owner] = link
         return link
 
-    def on_primary_link(self, link: Link) -> None:
-        assert self._router is not None  # the link was made with it
-        self.links[self._registration_server(self._router)[0]] = link
-        self._keep_alive(link)
+    def on_primary(self, link: Link | None) -> None:
+        self._take_service_route()
+        if link is not None:
+            assert self._router is not None  # the link was made with it
+            self.links[self._registration_server(self._router)[0]] = link
+            self._keep_alive(link)
 
     def on_link_up(self, link: Link) -> None:
         logger.info("SP%d: %s", self.number, link.status())
@@ -452,8 +453,14 @@ class ServiceProvider:
 
     def on_registered(self, registered: Registered) -> None:
         self.registrations += 1
+        self._take_service_route()
         if self.keeper is not None and self.registering is not None:
             self.keeper.agree(self.registering.keep)
+
+    def _take_service_route(self) -> None:
+        """What stands in Route of every request outside of dialogs but REGISTER (SPEC B16, RFC 3608)."""
+        if self.user_agent is not None and self.registering is not None:
+            self.user_agent.preset_routes = self.registering.machine.service_route
 
     def on_unregistered(self, why: str) -> None:
         logger.warning("SP%d: no longer registered: %s", self.number, why)

@@ -77,6 +77,7 @@ class UserAgent:
         self.on_decision: Callable[[Decision], None] | None = None
         self.on_ended: Callable[[ClientTransaction], None] | None = None
         self.pong: Callable[[int], None] | None = None
+        self.preset_routes: tuple[str, ...] = ()  # Route of requests outside of dialogs but REGISTER (RFC 3608)
         self.tls_context: ssl_module.SSLContext | None = None
         self.limits: StreamLimits | None = None
         self.websocket: WebSocketOptions | None = None
@@ -335,7 +336,7 @@ class UserAgent:
             to_value=to if to is not None else f"<{uri}>",
             call_id=call_id or self.engine.new_call_id(),
             sequence=sequence,
-            routes=tuple(routes),
+            routes=tuple(routes) or (self.preset_routes if method != "REGISTER" else ()),
             headers=list(headers),
             body=body,
             contact=method in uas.WITH_CONTACT and "contact" not in given,

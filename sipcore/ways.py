@@ -17,7 +17,7 @@ from sipcore.finding import CandidateLocator, Finder
 from sipcore.handover import split_address
 from sipcore.link import Link
 from sipcore.nexthop import Rfc3263
-from sipcore.outgoing import Hop, OutgoingRequest
+from sipcore.outgoing import HOP_TIMEOUT, Hop, OutgoingRequest
 from sipcore.policy.actions import Note
 from sipcore.policy.candidates import Candidates
 from sipcore.policy.decisions import Decision
@@ -26,7 +26,6 @@ from sipcore.user_agent import UserAgent
 Address = tuple[str, int]
 HOP_LIFE = 0.05  # seconds that one choice of an address serves all who ask
 FAILURE_LIFE = 1.0  # seconds that a failed lookup answers for those who waited for it
-WAIT = 32.0  # seconds that a REGISTER waits for a connection: its Timer F
 SIP_PORT = 5060
 STREAMS = tuple(sorted(STREAM_TRANSPORTS))
 
@@ -189,7 +188,7 @@ class StreamWay:
         return self._on_link(outgoing) if self._link.is_up else self._wait(outgoing)
 
     async def _wait(self, outgoing: OutgoingRequest) -> Hop:
-        await self._link.wait(self._user_agent.env.now() + WAIT)
+        await self._link.wait(self._user_agent.env.now() + HOP_TIMEOUT)
         return self._on_link(outgoing)
 
     def _on_link(self, outgoing: OutgoingRequest) -> Hop:

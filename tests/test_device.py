@@ -25,10 +25,11 @@ from sipcore import sim
 from sipcore.call import IncomingCall
 from sipcore.config import DeviceConfig, parse_device
 from sipcore.device import Device
-from sipcore.errors import CallBusy, CallRejected, ConfigError, UsageError
+from sipcore.errors import CallBusy, CallRejected, ConfigError, TransportError, UsageError
 from sipcore.location import Limits
 from sipcore.policy.forms import outbound_value_in
 from sipcore.sim import SimNetwork
+from sipcore.simpeers import SimRegistrar
 
 Story = Callable[[Provider, Device], Awaitable[None]]
 
@@ -237,6 +238,38 @@ def test_dead_dns_is_told_in_one_line_and_outlived() -> None:
         await provider.close()
 
     sim.run(main)
+
+
+def test_spec_c6_sixty_four_requests_wait_for_the_connection_and_the_rest_fail_at_once() -> None:
+    """SPEC C6: at most 64 per SP; those that waited go out when it is back, in order; what waits too long fails."""
+
+    async def story(provider: Provider, device: Device) -> None:
+        await device.sp[1].registered(timeout=10)
+        user_agent = device.sp[1].user_agent
+        assert user_agent is not None
+        await provider.stop_edge()
+        await until(lambda: not device.sp[1].links["outbound"].is_up, 5)
+        requests = [user_agent.request("MESSAGE", f"sip:user1@{DOMAIN}", body=b"%d" % n) for n in range(70)]
+        await asyncio.sleep(0.1)
+        refused = [request for request in requests if request.done]
+        assert [type(request.error) for request in refused] == [TransportError] * 6
+        assert refused == requests[64:]
+        assert all("64 requests wait" in str(request.error) for request in refused)
+        assert TransportError.status_code == 503
+        await asyncio.sleep(10)
+        assert sum(request.done for request in requests) == 6
+        await provider.start_edge()
+        answers = await asyncio.gather(*requests[:64])
+        assert {answer.status_code for answer in answers} == {405}
+        await provider.stop_edge()
+        await until(lambda: not device.sp[1].links["outbound"].is_up, 5)
+        late = user_agent.request("MESSAGE", f"sip:user1@{DOMAIN}")
+        began = provider.network.loop.time()
+        with pytest.raises(TransportError, match=r"no connection to OutboundProxy .* in time: .*refused"):
+            await late
+        assert provider.network.loop.time() - began == pytest.approx(32, abs=1)
+
+    play(configure(**THROUGH_EDGE), story)
 
 
 def test_a_name_that_does_not_exist_is_told_on_the_connection() -> None:
@@ -560,6 +593,38 @@ def test_alternative_ports_are_tried_until_something_answers() -> None:
             assert last.source == (DEVICE_HOST, port)
             assert f"SIP/2.0/UDP {DEVICE_HOST}:{port};".encode() in last.octets
         await provider.close()
+
+    sim.run(main)
+
+
+def test_spec_a3_the_old_port_stays_open_for_32_seconds_and_an_answer_fixes_the_new_one() -> None:
+    """SPEC A3: what is still on its way to the old port is taken; a refusal is an answer too."""
+    config = configure()
+    config = replace(config, services=(replace(config.services[0], user_agent_ports=(6001,)),))
+
+    async def main(network: SimNetwork) -> None:
+        network.dns.script[DOMAIN, "A"] = [HOME_HOST]
+        peer = network.datagram_peer("192.0.2.66", 5060)
+
+        async def answered(number: int) -> bool:
+            seen = len(peer.received)
+            peer.send(OPTIONS.replace(b"z9hG4bKone", b"z9hG4bK%d" % number), (DEVICE_HOST, 5060))
+            await asyncio.sleep(1)
+            return len(peer.received) > seen
+
+        async with make_device(network, config) as device:
+            await until(lambda: any(packet.source == (DEVICE_HOST, 6001) for packet in network.trace), 400)
+            assert await answered(1)
+            await asyncio.sleep(28)
+            assert await answered(2)
+            await asyncio.sleep(3)
+            assert not await answered(3)
+            home = await SimRegistrar(network, HOME_HOST, domain=DOMAIN, users={"user1": "another word"}).up()
+            await until(lambda: "Register Failed: 401" in device.sp[1].status, 400)
+            port = home.script.seen[-1].via[0].port
+            await asyncio.sleep(1800)
+            assert {request.via[0].port for request in home.script.seen} == {port}
+        await home.down()
 
     sim.run(main)
 

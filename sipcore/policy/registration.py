@@ -387,8 +387,10 @@ class RegistrationMachine:
         """423: at once with what the registrar asks for, remembered (SPEC B8)."""
         wanted = response.min_expires or 0
         if not 0 < outstanding.expires < wanted <= MOST_MINIMUM_EXPIRES:
+            outstanding.refusal = f"it asks for {wanted}s" if wanted else "without a usable Min-Expires"
             return None
         if outstanding.too_brief >= MOST_INTERVALS_TOO_BRIEF:
+            outstanding.refusal = f"{outstanding.too_brief + 1} in a row"
             return None
         self._minimum_expires = wanted
         contacts = contact_values(self.plan, outstanding.contact, wanted, self._bound_contact)
@@ -490,6 +492,7 @@ class RegistrationMachine:
         if outstanding.purpose == "fallback":
             return self._refuse_fallback(now, outstanding, RegisterResponse(code, why))
         self.server = server or self.server
+        why = f"redirected to {outstanding.request_uri}: {why}" if outstanding.redirections else why
         elsewhere = self._fail_over(now, outstanding, None)
         return elsewhere or self._fail(now, code, why)
 
