@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(scan parse edit differential framer uri headers sdp body)
+[ ${#targets[@]} -gt 0 ] || targets=(scan parse edit differential framer uri headers sdp body dns_reply)
 rooms="_uri _fields _head _message _serialize _framing"
 
 missing() {                     # missing WHAT: a gap is a failure in CI, and said loudly elsewhere
@@ -30,9 +30,9 @@ find_clang() {
 }
 
 make_environment() {
-    [ -e "$work/venv/ready" ] && return
+    [ -e "$work/venv/ready" ] && [ "$work/venv/ready" -nt "$here/run.sh" ] && return
     "$python" -m venv "$work/venv"
-    "$work/venv/bin/python" -m pip install -q 'atheris==3.0.0' 'Cython>=3.2,<4' 'setuptools>=80'
+    "$work/venv/bin/python" -m pip install -q 'atheris==3.0.0' 'Cython>=3.2,<4' 'setuptools>=80' 'dnspython>=2.7'
     touch "$work/venv/ready"
 }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import dns.exception
+import dns.message
 import reference
 
 import sipcore
@@ -17,9 +19,11 @@ from sipcore._framing import KeepAlive, StreamFramer
 from sipcore._message import Message, salvage
 from sipcore._uri import Uri
 from sipcore.body import format_multipart, parse_multipart, walk_parts
+from sipcore.dns_exchange import MAXIMUM_ADDITIONAL, MAXIMUM_RECORDS, ExchangeFailed, accept_reply, read_reply
 from sipcore.errors import ParseError, UsageError
 from sipcore.headers import HEADER_TYPES, MediaType, Parameters, format_header, header_type, parse_header
 from sipcore.limits import Lenience
+from sipcore.policy.questions import Question
 from sipcore.sdp import Codec, Connection, Origin, parse_sdp
 
 ATTRIBUTES = (
@@ -42,6 +46,12 @@ ATTRIBUTES = (
 CAPABILITIES = (
     offer_answer.Capability("audio", 4000, (Codec(0, "PCMU"), Codec(8, "PCMA"), Codec(101, "telephone-event"))),
     offer_answer.Capability("image", 4002, protocol="udptl", formats=("t38",)),
+)
+
+
+DNS_QUERIES = tuple(
+    (Question("edge.example.net", kind), dns.message.make_query("edge.example.net", kind, id=7))
+    for kind in ("A", "AAAA", "SRV", "NAPTR")
 )
 
 
@@ -344,6 +354,24 @@ def body(data: bytes) -> None:
         return
 
 
+# ---- replies of name servers
+
+
+def dns_reply(data: bytes) -> None:
+    """A datagram as the answer to each kind of question: ignored, refused, or read within its bounds (FAULTS 38)."""
+    for question, query in DNS_QUERIES:
+        message = accept_reply(data, query)
+        if message is None:
+            continue
+        try:
+            reply = read_reply(message, question)
+        except (ExchangeFailed, dns.exception.DNSException):
+            continue
+        assert len(reply.records) <= MAXIMUM_RECORDS
+        assert sum(len(addresses) for _, addresses in reply.additional) <= MAXIMUM_ADDITIONAL
+        assert reply.ttl >= 0
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (parse, edit, differential, framer, uri, headers, sdp, body)
+    target.__name__: target for target in (parse, edit, differential, framer, uri, headers, sdp, body, dns_reply)
 }
