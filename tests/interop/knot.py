@@ -45,7 +45,13 @@ class NameServer(Server):
     name = "knot"
 
     def __init__(
-        self, folder: Path, records: str, *, zone: str = "example.test", broken: str = BROKEN_ZONE, port: int | None = None
+        self,
+        folder: Path,
+        records: str,
+        *,
+        zone: str = "example.test",
+        broken: str = BROKEN_ZONE,
+        port: int | None = None,
     ) -> None:
         super().__init__(folder)
         self.broken = broken
