@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -135,6 +136,32 @@ async def test_faults_39_forged_answers_are_ignored():
 
     async with serve(answer) as server:
         assert (await ask(server, A)).records[0] in BOTH
+
+
+@on_loop
+async def test_faults_39_an_answer_from_another_address_is_ignored():
+    """Right id, right question, right port of ours; but not from whom was asked."""
+    forger, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+
+    class Forged(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            query = dns.message.from_wire(data)
+            reply = dns.message.make_response(query)
+            reply.answer.append(dns.rrset.from_text("a.example.", 60, "IN", "A", "192.0.2.66"))
+            forger.sendto(reply.to_wire(), addr)
+            honest = ZONE(query, dns.message.make_response(query))
+            asyncio.get_running_loop().call_later(0.2, self.transport.sendto, honest, addr)
+
+    asked, _ = await asyncio.get_running_loop().create_datagram_endpoint(Forged, local_addr=("127.0.0.1", 0))
+    resolver = DnsResolver([asked.get_extra_info("sockname")])
+    assert (await resolver.query(A)).records[0] in BOTH
+    asked.close()
+    forger.close()
 
 
 @on_loop
