@@ -1,4 +1,4 @@
-"""A disk that is full or read-only takes no log, no output, no store: signalling goes on, loss is counted (FAULTS 54)."""
+"""A full or read-only disk takes no log, output or store: signalling goes on, loss is counted (FAULTS 54)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -30,6 +30,13 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[BinaryIO]:
+    """A file that takes nothing."""
+    with FULL.open("wb") as full:
+        yield full
 
 
 class Running:
@@ -73,7 +80,7 @@ def registrar(port: int, *more: str) -> tuple[str, ...]:
 def test_faults_54_a_full_disk_for_the_log_is_counted_and_signalling_goes_on():
     async def main() -> None:
         port = free_port()
-        with FULL.open("wb") as full:
+        with full_disk() as full:
             served = Running(*registrar(port, "--json"), stderr=full)
         async with client() as stack:
             assert [await register(stack, port, f"user{number}") for number in range(5)] == [200] * 5
@@ -87,7 +94,7 @@ def test_faults_54_a_full_disk_for_the_log_is_counted_and_signalling_goes_on():
 def test_faults_54_a_full_disk_for_everything_that_is_shown_stops_nothing():
     async def main() -> None:
         port = free_port()
-        with FULL.open("wb") as full:
+        with full_disk() as full:
             served = Running(*registrar(port), stdout=full, stderr=full)
         async with client() as stack:
             assert await register(stack, port) == 200
@@ -111,7 +118,7 @@ def test_faults_54_a_device_stays_registered_without_a_place_for_its_words(tmp_p
                 f'UserAgentDomain = "example.com"\n[sp.1]\nAuthUserName = "{file.stem}"\nAuthPassword = "x"\n'
                 f"X_UserAgentPort = {free_port()}\n"
             )
-        with FULL.open("wb") as full:
+        with full_disk() as full:
             shown = Running("run", "-vv", str(files[0]), "--for", "3", stdout=full, stderr=full)
             reported = Running("run", "-vv", str(files[1]), "--for", "3", "--json", stderr=full)
             said, _ = await asyncio.to_thread(reported.process.communicate, None, 60)

@@ -42,5 +42,5 @@ def _describe(error: OSError) -> str:
 
 
 def _silence_stdout() -> None:
-    """Nobody reads any more, or nothing can be written: let the interpreter's last flush go nowhere instead of complaining."""
+    """Nobody reads any more, or the disk is full: let the interpreter's last flush go nowhere, not complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -40,7 +40,10 @@ ns  A   {host}
 
 
 class NameServer(Server):
-    """Serves `records` (lines of a zone file, relative to `zone`); SERVFAIL for those of `broken`, REFUSED for all others."""
+    """Serves `records` (lines of a zone file, relative to `zone`).
+
+    It answers SERVFAIL for the names of the zone `broken`, REFUSED for all others.
+    """
 
     name = "knot"
 
