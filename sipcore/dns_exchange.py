@@ -30,7 +30,7 @@ from dns.rdata import Rdata
 from sipcore.policy.questions import Naptr, Question, Srv
 
 EDNS_PAYLOAD = 1232
-MAXIMUM_DATAGRAM = 4096
+MAXIMUM_DATAGRAM = EDNS_PAYLOAD
 MAXIMUM_STREAM = 16384
 MAXIMUM_RECORDS = 256
 MAXIMUM_ADDITIONAL = 64
@@ -66,7 +66,7 @@ async def exchange(question: Question, server: Server, *, timeout: float, source
     try:
         async with asyncio.timeout(timeout):
             message = await _ask(question, server, source)
-            return _read_reply(message, question)
+            return read_reply(message, question)
     except TimeoutError:
         raise ExchangeFailed(f"no answer in {timeout:.1f}s", timed_out=True) from None
     except OSError as error:
@@ -95,6 +95,17 @@ async def _ask_either_way(query: QueryMessage, server: Server) -> Message:
     return message
 
 
+def accept_reply(data: bytes, query: QueryMessage) -> Message | None:
+    """What a datagram says if it answers `query`; None for what is too long, is no message, or answers another."""
+    if len(data) > MAXIMUM_DATAGRAM:
+        return None
+    with suppress(dns.exception.DNSException, ValueError):
+        message = dns.message.from_wire(data, ignore_trailing=True)
+        if query.is_response(message):
+            return message
+    return None
+
+
 class _Datagrams(asyncio.DatagramProtocol):
     """Waits for the one datagram that answers `query`; its socket is connected, so the kernel checks the address."""
 
@@ -103,12 +114,9 @@ class _Datagrams(asyncio.DatagramProtocol):
         self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        if self.answer.done() or len(data) > MAXIMUM_DATAGRAM:
-            return
-        with suppress(dns.exception.DNSException, ValueError):
-            message = dns.message.from_wire(data, ignore_trailing=True)
-            if self._query.is_response(message):
-                self.answer.set_result(message)
+        message = accept_reply(data, self._query)
+        if message is not None and not self.answer.done():
+            self.answer.set_result(message)
 
     def error_received(self, exc: Exception) -> None:
         if not self.answer.done():
@@ -131,7 +139,9 @@ async def _ask_stream(query: QueryMessage, server: Server) -> Message:
         size = int.from_bytes(await reader.readexactly(2))
         if size > MAXIMUM_STREAM:
             raise ExchangeFailed(f"an answer of {size} octets, more than {MAXIMUM_STREAM}")
-        message = dns.message.from_wire(await reader.readexactly(size), ignore_trailing=True)
+        octets = await reader.readexactly(size)
+        # A long answer takes more than 10 ms to read: not on the loop (FAULTS 37).
+        message = await asyncio.to_thread(dns.message.from_wire, octets, ignore_trailing=True)
     except asyncio.IncompleteReadError:
         raise ExchangeFailed("closed the connection within its answer") from None
     finally:
@@ -141,8 +151,11 @@ async def _ask_stream(query: QueryMessage, server: Server) -> Message:
     return message
 
 
-def _read_reply(message: Message, question: Question) -> Reply:
-    """The records asked for, at the end of the CNAME chain that the message holds."""
+def read_reply(message: Message, question: Question) -> Reply:
+    """The records asked for, at the end of the CNAME chain that the message holds, at most MAXIMUM_RECORDS.
+
+    Raises ExchangeFailed for an error code, DNSException for what makes no sense.
+    """
     if message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise ExchangeFailed(dns.rcode.to_text(message.rcode()))
     assert isinstance(message, QueryMessage)  # is_response has seen its question and opcode
@@ -170,10 +183,12 @@ def _additional(message: Message, records: tuple[str | Srv | Naptr, ...]) -> tup
     """Addresses of SRV targets that came along; those of other names are none of our business."""
     targets = {record.target for record in records if isinstance(record, Srv)}
     found: dict[str, list[str]] = {}
+    room = MAXIMUM_ADDITIONAL
     for rrset in message.additional[:MAXIMUM_ADDITIONAL]:
         if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA) and _name(rrset.name) in targets:
-            addresses = [record for record in _records(rrset) if isinstance(record, str)]
-            found.setdefault(_name(rrset.name), []).extend(addresses[:MAXIMUM_ADDITIONAL])
+            addresses = [record for record in _records(rrset) if isinstance(record, str)][:room]
+            room -= len(addresses)
+            found.setdefault(_name(rrset.name), []).extend(addresses)
     return tuple((name, tuple(addresses)) for name, addresses in found.items())
 
 

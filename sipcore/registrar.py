@@ -78,6 +78,11 @@ class Registrar:
             self.workers.answer(TOPIC, self._answer_targets)
         user_agent.on("REGISTER", self.handle)
 
+    @property
+    def lost(self) -> int:
+        """How many REGISTERs got 500 because the store could not keep what they asked for (FAULTS 54)."""
+        return 0 if self.store is None else self.store.failures
+
     def handle(self, request: Request) -> None:
         """Answer one REGISTER; nothing that a request says raises.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sipcore.config import DeviceConfig, parse_device
@@ -25,7 +26,9 @@ USERS = {f"user{number}": f"word-{number}" for number in range(1, 9)}
 class Provider:
     """The provider's hosts, of the public test kit; the edge may be stopped and started again."""
 
-    def __init__(self, network: SimNetwork, limits: Limits | None = None) -> None:
+    def __init__(
+        self, network: SimNetwork, limits: Limits | None = None, *, edge_transports: Sequence[str] = ("udp", "tcp")
+    ) -> None:
         network.dns.script |= {
             (DOMAIN, "A"): [HOME_HOST],
             (EDGE, "SRV"): [Srv(0, 0, EDGE_PORT, "host.carrier.net")],
@@ -33,7 +36,7 @@ class Provider:
         }
         self.network = network
         self.core = SimRegistrar(network, HOME_HOST, domain=DOMAIN, users=USERS, limits=limits)
-        self.edge = SimProxy(network, EDGE_HOST, port=EDGE_PORT)
+        self.edge = SimProxy(network, EDGE_HOST, port=EDGE_PORT, transports=edge_transports)
 
     async def start(self) -> Provider:
         await self.core.up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sipcore import sim
 from sipcore._message import Request
 from sipcore.config import parse_device
 from sipcore.device import Device
+from sipcore.errors import SipError
 from sipcore.sim import SimNetwork
 
 EACH = pytest.mark.parametrize("transport", ["UDP", "TCP"])
@@ -425,6 +427,76 @@ def test_faults_34_a_foreign_realm_inside_a_call_gets_no_credentials(realm: str)
         assert server.count("BYE") == 1
         assert server.last("BYE").get("Authorization") is None
         assert any("BYE not authenticated" in text for text in device.sp[1].report().decisions)
+
+    play(story)
+
+
+IN_CALL = {"BYE": 401, "INVITE": 407, "UPDATE": 401}
+
+
+async def send_in_call(call: Any, method: str) -> None:
+    """One request of ours inside the call; what comes of it is looked at elsewhere."""
+    with contextlib.suppress(SipError):
+        if method == "BYE":
+            call.hang_up()
+        elif method == "INVITE":
+            await call.reinvite(SDP)
+        else:
+            await call.send(method, body=SDP, content_type="application/sdp")
+
+
+@pytest.mark.parametrize("method", IN_CALL)
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [({"realm": "evil.example"}, "was never seen"), ({"algorithm": "MD5", "nonce": "n7"}, "SHA-256 before")],
+    ids=["foreign realm", "downgrade"],
+)
+def test_faults_34_no_credentials_leak_from_inside_a_call(method: str, hostile: dict[str, str], reason: str) -> None:
+    """SPEC B7, FAULTS 34: a challenge to our BYE, re-INVITE or UPDATE by a foreign realm, or with MD5 alone."""
+
+    async def story(server: Scripted, device: Device) -> None:
+        server.script("REGISTER", challenge(algorithm="SHA-256"), grant)
+        server.script("INVITE", answered)
+        await device.sp[1].registered(timeout=5)
+        call = await device.sp[1].call("bob")
+        await call.answered()
+        server.script(method, challenge(IN_CALL[method], **hostile))
+        before = len(server.seen)
+        await send_in_call(call, method)
+        await asyncio.sleep(1)
+        sent = [request for request in server.seen[before:] if request.method == method]
+        assert len(sent) == 1
+        for request in server.seen[before:]:
+            assert request.get("Authorization") is None or "algorithm=SHA-256" in request["Authorization"]
+            assert "evil.example" not in (request.get("Authorization") or "")
+            assert request.get("Proxy-Authorization") is None
+        assert any(reason in text for text in device.sp[1].report().decisions)
+        server.script("BYE", say(200))
+        call.hang_up()
+
+    play(story)
+
+
+@pytest.mark.parametrize("method", IN_CALL)
+def test_faults_34_a_realm_that_was_learnt_outside_is_answered_inside(method: str) -> None:
+    """SPEC B7: so that the refusals of the test before are no silence about everything."""
+
+    async def story(server: Scripted, device: Device) -> None:
+        server.script("REGISTER", challenge(algorithm="SHA-256"), grant)
+        server.script("INVITE", answered)
+        await device.sp[1].registered(timeout=5)
+        call = await device.sp[1].call("bob")
+        await call.answered()
+        accept = answered if method == "INVITE" else say(200)
+        server.script(method, challenge(IN_CALL[method], algorithm="SHA-256", nonce="n8"), accept)
+        before = len(server.seen)
+        await send_in_call(call, method)
+        await asyncio.sleep(1)
+        name = "Authorization" if IN_CALL[method] == 401 else "Proxy-Authorization"
+        sent = [request.get(name) or "" for request in server.seen[before:] if request.method == method]
+        assert len(sent) == 2 and 'nonce="n8"' in sent[1]
+        server.script("BYE", say(200))
+        call.hang_up()
 
     play(story)
 

@@ -9,7 +9,7 @@ import dns.rrset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipcore.dns_exchange import MAXIMUM_DATAGRAM, MAXIMUM_RECORDS, ExchangeFailed, Reply, _Datagrams, _read_reply
+from sipcore.dns_exchange import MAXIMUM_DATAGRAM, MAXIMUM_RECORDS, ExchangeFailed, Reply, _Datagrams, read_reply
 from sipcore.policy.questions import Question, Srv
 
 QUERY = dns.message.make_query("edge.example.net", "SRV", id=7)
@@ -39,7 +39,7 @@ def read(octets: bytes) -> Reply | None:
         protocol.datagram_received(octets, ("192.0.2.53", 53))
         if not protocol.answer.done():
             return None
-        return _read_reply(protocol.answer.result(), QUESTION)
+        return read_reply(protocol.answer.result(), QUESTION)
     except (ExchangeFailed, dns.exception.DNSException):
         return None
     finally:

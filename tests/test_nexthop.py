@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from typing import Any
 
 import pytest
-from kit import CLIENT, SERVER, stack_at
+from kit import CLIENT, SERVER, request_octets, stack_at
 
 from sipcore import sim
+from sipcore.dns_exchange import Reply
 from sipcore.errors import LocateError
-from sipcore.policy.questions import Srv
+from sipcore.policy.questions import Question, Srv
+from sipcore.resolver import DnsResolver
 from sipcore.sim import SimNetwork
+from sipcore.stack import Stack
 
 # RFC 3263, SPEC D5 and D8
 
@@ -156,3 +161,63 @@ def test_a_transport_that_the_uri_names_stands_whatever_the_size() -> None:
         return transaction.decision.transport
 
     assert sim.run(main) == "udp"
+
+
+def test_faults_40_ten_thousand_requests_to_one_name_are_one_query_of_each_kind() -> None:
+    """FAULTS 40: one in flight, whatever waits for it; what is too much to wait fails at once, and asks nothing."""
+
+    asked: Counter[Question] = Counter()
+
+    async def exchange(question: Question, server: Any, **_: Any) -> Reply:
+        asked[question] += 1
+        await asyncio.sleep(1)
+        records = {"SRV": (Srv(1, 0, 5071, "a.example.com"),), "A": ("192.0.2.11",)}
+        return Reply(records.get(question.type, ()), 60.0)
+
+    async def main(network: SimNetwork) -> Counter[str]:
+        server = await stack_at(network, "192.0.2.11", port=5071)
+        client = Stack(env=network.env(CLIENT, resolver=DnsResolver([("192.0.2.53", 53)], exchange=exchange)))
+        await client.listen("udp", f"{CLIENT}:5060")
+        requests = [client.request("OPTIONS", "sip:bob@example.com;transport=udp") for _ in range(10_000)]
+        ends = Counter(type(end).__name__ for end in await asyncio.gather(*requests, return_exceptions=True))
+        await asyncio.gather(server.close(), client.close())
+        return ends
+
+    ends = sim.run(main)
+    assert asked and set(asked.values()) == {1}, asked
+    assert sum(ends.values()) == 10_000 and ends["Response"] > 0
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE", "MESSAGE", "SUBSCRIBE", "REGISTER", "BYE", "NOTIFY", "FOO"])
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_faults_41_a_stack_looks_up_no_name_that_a_stranger_writes(method: str, transport: str) -> None:
+    """FAULTS 41: a server that challenges and answers, and what an unauthenticated request may say."""
+
+    async def main(network: SimNetwork) -> None:
+        server = await stack_at(network, SERVER, transport)
+        challenge = ("WWW-Authenticate", 'Digest realm="x", nonce="n"')
+        server.on("*", lambda request: request.reply(401, headers=[challenge]))
+        octets = request_octets(
+            method,
+            "sip:bob@target.evil.example",
+            host="via.evil.example",
+            transport=transport.upper(),
+            to="<sip:bob@to.evil.example>",
+            headers=[
+                ("Route", f"<sip:{SERVER};lr>, <sip:route.evil.example;lr>"),
+                ("Record-Route", "<sip:rr.evil.example;lr>"),
+                ("Reply-To", "<sip:reply.evil.example>"),
+                ("Refer-To", "<sip:refer.evil.example>"),
+                ("Alert-Info", "<http://alert.evil.example/>"),
+            ],
+        )
+        if transport == "udp":
+            network.datagram_peer(CLIENT, 5060).send(octets, (SERVER, 5060))
+        else:
+            (await network.connect_stream((CLIENT, 40_000), (SERVER, 5060), timeout=1)).write(octets)
+        await asyncio.sleep(40)
+        assert server.engine.stats()["requests"] + server.engine.stats()["refused_requests"] >= 1
+        assert network.dns.asked == []
+        await server.close(timeout=0)
+
+    sim.run(main)

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -14,7 +15,14 @@ import dns.rrset
 import pytest
 from dns_server import NameServer, serve, zone
 
-from sipcore.dns_exchange import MAXIMUM_STREAM, ExchangeFailed, Reply, exchange
+from sipcore.dns_exchange import (
+    MAXIMUM_DATAGRAM,
+    MAXIMUM_STREAM,
+    ExchangeFailed,
+    Reply,
+    accept_reply,
+    exchange,
+)
 from sipcore.errors import LocateError
 from sipcore.policy.locate import DrawOncePerAnswer, Site, locate
 from sipcore.policy.questions import Answer, LookupFailed, Naptr, Question, Srv
@@ -138,6 +146,32 @@ async def test_faults_39_forged_answers_are_ignored():
 
 
 @on_loop
+async def test_faults_39_an_answer_from_another_address_is_ignored():
+    """Right id, right question, right port of ours; but not from whom was asked."""
+    forger, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+
+    class Forged(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            query = dns.message.from_wire(data)
+            reply = dns.message.make_response(query)
+            reply.answer.append(dns.rrset.from_text("a.example.", 60, "IN", "A", "192.0.2.66"))
+            forger.sendto(reply.to_wire(), addr)
+            honest = ZONE(query, dns.message.make_response(query))
+            asyncio.get_running_loop().call_later(0.2, self.transport.sendto, honest, addr)
+
+    asked, _ = await asyncio.get_running_loop().create_datagram_endpoint(Forged, local_addr=("127.0.0.1", 0))
+    resolver = DnsResolver([asked.get_extra_info("sockname")])
+    assert (await resolver.query(A)).records[0] in BOTH
+    asked.close()
+    forger.close()
+
+
+@on_loop
 async def test_faults_39_ids_and_ports_differ():
     seen: set[tuple[int, int]] = set()
 
@@ -250,16 +284,42 @@ def test_a_name_that_dns_cannot_carry_is_a_failure(name: str):
 
 @on_loop
 async def test_faults_37_the_loop_is_not_blocked_by_the_largest_answer():
+    """The loop's own thread spends less than 10 ms on it, whatever it takes to read; the best of five tries counts."""
     lines = [f"big.example 60 SRV {number} 0 5060 host{number}.example." for number in range(250)]
+    query = dns.message.make_query("big.example", "SRV")
+    wire = zone(*lines)(query, dns.message.make_response(query))
+    assert isinstance(wire, bytes) and len(wire) < MAXIMUM_STREAM
 
-    async with serve(zone(*lines)) as server:
-        query = dns.message.make_query("big.example", "SRV")
-        wire = server.answering(query, dns.message.make_response(query))
-        assert isinstance(wire, bytes)
-        assert len(wire) < MAXIMUM_STREAM
-        before = time.process_time()
-        dns.message.from_wire(wire)
-        assert time.process_time() - before < 0.05
+    def answer(query: dns.message.Message, reply: dns.message.Message) -> bytes:
+        reply.flags |= dns.flags.TC
+        return reply.to_wire() if not server.streams else query.id.to_bytes(2) + wire[2:]
+
+    spent = []
+    for _ in range(5):
+        async with serve(answer) as server:
+            before = time.thread_time()
+            found = await ask(server, Question("big.example", "SRV"))
+            spent.append(time.thread_time() - before)
+            assert len(found.records) == 250
+    assert min(spent) < 0.01, spent
+
+
+@pytest.mark.parametrize("kind", ["A", "SRV"])
+def test_faults_37_the_largest_datagram_is_read_in_less_than_ten_milliseconds(kind: str):
+    text = {"A": "192.0.2.{}", "SRV": "{} 0 5060 a.example."}[kind]
+    query = dns.message.make_query("a.example", kind)
+    reply = dns.message.make_response(query)
+    while len(reply.to_wire(max_size=65535)) < MAXIMUM_DATAGRAM - 40:
+        rrset = dns.rrset.from_text(
+            "a.example.", 60, "IN", kind, text.format(len(reply.answer[0]) if reply.answer else 0)
+        )
+        reply.find_rrset(reply.answer, rrset.name, rrset.rdclass, rrset.rdtype, create=True).update(rrset)
+    wire, spent = reply.to_wire(), []
+    for _ in range(5):
+        before = time.thread_time()
+        assert accept_reply(wire, query) is not None
+        spent.append(time.thread_time() - before)
+    assert min(spent) < 0.01, spent
 
 
 # On a clock of its own

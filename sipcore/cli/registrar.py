@@ -18,7 +18,7 @@ from typing import Any
 
 from sipcore import aio
 from sipcore.binding_store import BindingStore
-from sipcore.cli.output import BAD_INPUT, DONE, print_lines, print_object, say, say_error
+from sipcore.cli.output import BAD_INPUT, DONE, LOST, print_object, say, say_error, show_lines
 from sipcore.env import Listener
 from sipcore.errors import TransportError, UsageError
 from sipcore.handover import SCHEME
@@ -176,14 +176,20 @@ def read_users_again(options: argparse.Namespace, users: dict[str, str]) -> None
 
 def report(registrar: Registrar) -> dict[str, Any]:
     """What stands in the JSON at the end."""
-    return {"bindings": bindings(registrar), "accepted": registrar.accepted, "refused": registrar.refused}
+    lost = {**LOST.as_dict(), "store": registrar.lost}
+    counts = {"accepted": registrar.accepted, "refused": registrar.refused, "lost": lost}
+    return {"bindings": bindings(registrar), **counts}
 
 
 async def show_bindings(registrar: Registrar, *, quiet: bool) -> None:
     """Print who comes, moves and goes, for ever."""
     last: dict[str, list[str]] = {}
+    lost = 0
     while True:
         last = show_changes(last, bindings(registrar), quiet=quiet)
+        if registrar.lost != lost and not quiet:
+            lost = registrar.lost
+            show_lines([f"! {lost} registrations could not be kept and were refused"])
         await asyncio.sleep(TICK)
 
 
@@ -203,5 +209,5 @@ def show_changes(before: dict[str, list[str]], now: dict[str, list[str]], *, qui
     ]
     lines += [f"- {address}" for address in before if address not in now]
     if lines and not quiet:
-        print_lines(lines)
+        show_lines(lines)
     return now

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sipcore import aio
-from sipcore.cli.output import DONE, FAILED, print_lines, print_object, say
+from sipcore.cli.output import DONE, FAILED, LOST, print_lines, print_object, say
 from sipcore.cli.screen import Screen, SilentScreen, open_screen
 from sipcore.config import DeviceConfig, load_device
 from sipcore.device import Device
@@ -120,7 +120,7 @@ async def _call_again_and_again(
 def _report(options: argparse.Namespace, services: Sequence[ServiceStatus], placed: PlacedCalls) -> None:
     """The object of `--json`: the services as they were before the device was stopped."""
     if options.json:
-        result: dict[str, object] = {"services": [service.as_dict() for service in services]}
+        result: dict[str, object] = {"services": [service.as_dict() for service in services], "lost": LOST.as_dict()}
         if options.targets:
             result["calls"] = placed.as_dict()
         print_object(result)

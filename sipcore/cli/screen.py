@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
 
+from sipcore.cli.output import show_lines
 from sipcore.status import STOPPED, ServiceStatus, format_active_calls, without_countdown
 
 StepState = Literal["waiting", "running", "done", "failed"]
@@ -74,7 +75,7 @@ class PlainScreen:
             self._show_service(at, service)
 
     def close(self) -> None:
-        self._stream.flush()
+        """Each line went out at once."""
 
     def _show_service(self, at: float, service: ServiceStatus) -> None:
         line = without_countdown(service_line(service))
@@ -106,8 +107,7 @@ class PlainScreen:
             self._write(f"{at:6.2f}s  {word:<6} {step.title}{detail}")
 
     def _write(self, line: str) -> None:
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        show_lines([line], self._stream)
 
 
 def service_line(service: ServiceStatus) -> str:

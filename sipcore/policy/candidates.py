@@ -126,3 +126,24 @@ class Candidates:
             return None
         self._probes += 1
         return better[(self._probes - 1) % len(better)]
+
+
+class NoCandidates(Candidates):
+    """Without redundancy there are none, and nothing is remembered: one serves all."""
+
+    __slots__ = ()
+
+    def renew(self, targets: tuple[Target, ...]) -> None:
+        """DNS is asked where the request goes."""
+
+    def rank_held(self, targets: tuple[Target, ...]) -> None:
+        """Nobody holds the registration by name."""
+
+    def mark_dead(self, target: Target, now: float, seconds: float | None) -> None:
+        """There is no other one to take."""
+
+    def take(self, target: Target | None) -> None:
+        """Whoever accepted, the next REGISTER goes the same way."""
+
+
+NO_CANDIDATES = NoCandidates()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sipcore.policy.forms import contact_of
@@ -17,58 +18,50 @@ def _shared(host: str, port: int) -> Address:
     return host, port
 
 
+@dataclass(frozen=True, slots=True)
 class ContactAddress:
-    """The local address, and the public one once an answer gave it.
+    """The `local` address, and the public one once an answer gave it; a value, which many may have in common.
 
     `unstable` is true after a second public address came within 60 s of the
-    first; it was not followed.
+    first; it was not followed.  A `fixed` Contact URI was given whole: addresses
+    that are learnt or lost do not change it.
     """
 
-    __slots__ = ("_changed_at", "_public", "local", "unstable")
-
-    def __init__(self, host: str, port: int) -> None:
-        self.local: Address = _shared(host, port)
-        self.unstable = False
-        self._public: Address | None = None
-        self._changed_at = NEVER
+    local: Address
+    public: Address | None = None
+    learnt_at: float = NEVER
+    unstable: bool = False
+    fixed: str = ""
 
     @property
     def shown(self) -> Address:
-        return self._public or self.local
+        return self.public or self.local
 
-    def move(self, host: str, port: int) -> None:
+    def moved(self, host: str, port: int) -> ContactAddress:
         """The local address changed: what was learnt of the old one is void."""
-        self.local, self._public = _shared(host, port), None
-        self._changed_at = NEVER
+        return contact_address(host, port, self.fixed)
 
-    def learn(self, now: float, received: str, rport: int | None) -> None:
+    def learnt(self, now: float, received: str, rport: int | None) -> ContactAddress:
         """An answer says how we are seen from there (RFC 3581); "" and None where it is silent."""
-        if not received and not rport:
-            return
+        if self.fixed or (not received and not rport):
+            return self
         seen = _shared(received or self.local[0], rport or self.local[1])
         if seen == self.shown:
-            return
-        self.unstable = now - self._changed_at < SETTLES
-        if not self.unstable:
-            self._public, self._changed_at = seen, now
+            return self
+        if now - self.learnt_at < SETTLES:
+            return replace(self, unstable=True)
+        return replace(self, public=seen, learnt_at=now, unstable=False)
+
+    def settled(self) -> ContactAddress:
+        """It was said that it is unstable."""
+        return replace(self, unstable=False)
 
     def uri(self, scheme: str, user: str, transport: str) -> str:
         """The Contact URI."""
-        host, port = self.shown
-        return contact_of(scheme, user, host, port, transport)
+        return self.fixed or contact_of(scheme, user, *self.shown, transport)
 
 
-class FixedContact(ContactAddress):
-    """A Contact URI that was given whole: addresses that are learnt or lost do not change it."""
-
-    __slots__ = ("_uri",)
-
-    def __init__(self, uri: str, host: str, port: int) -> None:
-        super().__init__(host, port)
-        self._uri = uri
-
-    def learn(self, now: float, received: str, rport: int | None) -> None:
-        """What an answer says of us makes no difference."""
-
-    def uri(self, scheme: str, user: str, transport: str) -> str:
-        return self._uri
+@lru_cache(maxsize=256)
+def contact_address(host: str, port: int, fixed: str = "") -> ContactAddress:
+    """Nothing learnt yet; `fixed` is a Contact URI that was given whole."""
+    return ContactAddress(_shared(host, port), fixed=fixed)

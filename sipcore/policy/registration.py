@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from sipcore.errors import SipError
 from sipcore.policy.actions import CancelTimer, Note, StartTimer
-from sipcore.policy.candidates import Candidates
+from sipcore.policy.candidates import NO_CANDIDATES, Candidates
 from sipcore.policy.codes import NO_ANSWER, NOT_REACHABLE
-from sipcore.policy.contact import ContactAddress, FixedContact
+from sipcore.policy.contact import contact_address
 from sipcore.policy.decisions import format_host_port
 from sipcore.policy.failover import Place, place_of
 from sipcore.policy.locate import Target
@@ -113,12 +113,12 @@ class RegistrationMachine:
         self.state = State.IDLE
         self.connected = not plan.stream
         self.service_route: tuple[str, ...] = ()
-        self.candidates = Candidates()
+        self.candidates = Candidates() if plan.redundancy else NO_CANDIDATES
         self.bound_until: float | None = None
         self.next_attempt: float | None = None
         self.active_calls = 0
         self.server = ""
-        self._address: ContactAddress = FixedContact(contact, host, port) if contact else ContactAddress(host, port)
+        self._address = contact_address(host, port, contact)
         self._bound_contact = ""
         self._connected_to: Target | None = None
         self._random = random
@@ -214,7 +214,7 @@ class RegistrationMachine:
         """The local address is another one: register again at once, once (SPEC A1)."""
         if (host, port) == self._address.local:
             return []
-        self._address.move(host, port)
+        self._address = self._address.moved(host, port)
         return self._fire(Event.MOVED, now)
 
     def on_refresh(self, now: float) -> list[Action]:
@@ -259,7 +259,7 @@ class RegistrationMachine:
             return []
         self._port_index = (self._port_index + 1) % len(self.plan.ports)
         port = self.plan.ports[self._port_index]
-        self._address.move(self._address.local[0], port)
+        self._address = self._address.moved(self._address.local[0], port)
         return [UsePort(port), Note(f"no answer on the last port, now from {port}", "SPEC A3")]
 
     def _forget(self, _now: float) -> list[Action]:
@@ -358,7 +358,7 @@ class RegistrationMachine:
     def _answer_again(self, now: float, outstanding: Outstanding, response: RegisterResponse) -> list[Action] | None:
         """The next REGISTER that this answer asks for, or None when it is final (SPEC B6, B7, B8, B14)."""
         if self.plan.discover_public_address:
-            self._address.learn(now, response.received, response.rport)
+            self._address = self._address.learnt(now, response.received, response.rport)
         code = response.status_code
         if code in (401, 407):
             again = self._authenticate(outstanding, response)
@@ -452,7 +452,7 @@ class RegistrationMachine:
             actions.append(Note(f"seen as {format_host_port(*self.contact_address)}, so once more", "SPEC B14"))
             actions.extend(self._fire(Event.MOVED, now))
         elif self._address.unstable:
-            self._address.unstable = False
+            self._address = self._address.settled()
             actions.append(Note("seen with another address again within 60s: not followed", "SPEC B14"))
         return actions
 

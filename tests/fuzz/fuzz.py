@@ -12,7 +12,7 @@ import atheris
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-with atheris.instrument_imports(include=["sipcore", "websockets"]):
+with atheris.instrument_imports(include=["sipcore", "dns", "websockets"]):
     import targets
 
 

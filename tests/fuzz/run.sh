@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(scan parse edit differential framer uri headers sdp body websocket_frames)
+[ ${#targets[@]} -gt 0 ] || targets=(scan parse edit differential framer uri headers sdp body dns_reply websocket_frames)
 rooms="_uri _fields _head _message _serialize _framing"
 
 missing() {                     # missing WHAT: a gap is a failure in CI, and said loudly elsewhere
@@ -30,10 +30,10 @@ find_clang() {
 }
 
 make_environment() {
-    [ -e "$work/venv/ready-2" ] && return
+    [ -e "$work/venv/ready" ] && [ "$work/venv/ready" -nt "$here/run.sh" ] && return
     "$python" -m venv "$work/venv"
-    "$work/venv/bin/python" -m pip install -q 'atheris==3.0.0' 'Cython>=3.2,<4' 'setuptools>=80' 'websockets>=17'
-    touch "$work/venv/ready-2"
+    "$work/venv/bin/python" -m pip install -q 'atheris==3.0.0' 'Cython>=3.2,<4' 'setuptools>=80' 'dnspython>=2.7' 'websockets>=17'
+    touch "$work/venv/ready"
 }
 
 # The rooms that octets reach, compiled by clang in a copy of the tree: the tree's own extensions stay as they are.

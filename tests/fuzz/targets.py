@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import dns.exception
+import dns.message
 import reference
 
 import sipcore
@@ -17,9 +19,11 @@ from sipcore._framing import KeepAlive, StreamFramer
 from sipcore._message import Message, salvage
 from sipcore._uri import Uri
 from sipcore.body import format_multipart, parse_multipart, walk_parts
+from sipcore.dns_exchange import MAXIMUM_ADDITIONAL, MAXIMUM_RECORDS, ExchangeFailed, accept_reply, read_reply
 from sipcore.errors import ParseError, UsageError
 from sipcore.headers import HEADER_TYPES, MediaType, Parameters, format_header, header_type, parse_header
 from sipcore.limits import Lenience
+from sipcore.policy.questions import Question
 from sipcore.sdp import Codec, Connection, Origin, parse_sdp
 from sipcore.streams import StreamConnection
 
@@ -44,6 +48,12 @@ CAPABILITIES = (
     offer_answer.Capability("audio", 4000, (Codec(0, "PCMU"), Codec(8, "PCMA"), Codec(101, "telephone-event"))),
     offer_answer.Capability("image", 4002, protocol="udptl", formats=("t38",)),
 )
+
+
+DNS_QUERIES = {  # by the low octet of their id, which is the second of a reply
+    number: (Question("edge.example.net", kind), dns.message.make_query("edge.example.net", kind, id=number))
+    for number, kind in enumerate(("A", "AAAA", "SRV", "NAPTR"), 7)
+}
 
 
 def text_of(octets: bytes) -> str:
@@ -390,6 +400,25 @@ def websocket_frames(data: bytes) -> None:
         assert framed.endswith(message) or message == websocket.PING
 
 
+# ---- replies of name servers
+
+
+def dns_reply(data: bytes) -> None:
+    """A datagram as the answer to a question of each kind: ignored, refused, or read within its bounds (FAULTS 38)."""
+    question, query = DNS_QUERIES.get(data[1] if len(data) > 1 else 0, DNS_QUERIES[7])
+    message = accept_reply(data, query)
+    if message is None:
+        return
+    try:
+        reply = read_reply(message, question)
+    except (ExchangeFailed, dns.exception.DNSException):
+        return
+    assert len(reply.records) <= MAXIMUM_RECORDS
+    assert sum(len(addresses) for _, addresses in reply.additional) <= MAXIMUM_ADDITIONAL
+    assert reply.ttl >= 0
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (parse, edit, differential, framer, uri, headers, sdp, body, websocket_frames)
+    target.__name__: target
+    for target in (parse, edit, differential, framer, uri, headers, sdp, body, dns_reply, websocket_frames)
 }
