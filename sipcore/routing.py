@@ -184,7 +184,7 @@ class Router:
         if found.target.transport == "udp":
             return await _settled(self._reach(found, chosen, outgoing))
         target = found.target
-        name = target.host_name if target.transport == "tls" else ""
+        name = chosen.host.strip("[]") if target.transport == "tls" else ""  # before DNS (SPEC C10)
         flow = await self._user_agent.connector.share((target.transport, target.address, target.port, name))
         return Hop(flow, target.transport, self._decision(found, chosen, outgoing))
 
