@@ -123,7 +123,7 @@ def test_spec_a1_a_connection_from_an_address_that_went_is_opened_anew() -> None
     on_way("sip:192.0.2.10;transport=tcp", main)
 
 
-@pytest.mark.parametrize("uri", ["tel:+15550100", "sip:example.com;transport=ws", "nonsense"])
+@pytest.mark.parametrize("uri", ["tel:+15550100", "sip:example.com;transport=sctp", "nonsense"])
 def test_what_cannot_be_sent_to_is_refused(uri: str) -> None:
     async def main(network: SimNetwork) -> None:
         stack = Stack(env=network.env(HERE))
