@@ -34,6 +34,8 @@ class StreamWriter(Protocol):
 READ_WHOLE: int
 """How a read of `receive_socket` ended: no message has begun that did not end."""
 READ_PART: int
+READ_NEXT: int
+"""A message ended, and another has begun that did not."""
 READ_NOTHING: int
 READ_NO_SIP: int
 READ_ENDED: int
@@ -219,8 +221,8 @@ class Engine:
         """Read once from the socket of a connection; what became of it: READ_...  TransportError: it has ended."""
     def receive_letters(self, letters: list[bytes], now: float) -> None:
         """A batch of what other workers sent (see `_group`): their writers' octets, unchanged."""
-    def stream_pending(self, flow: int) -> bool:
-        """Whether a message of the stream has begun and not ended."""
+    def stream_pending(self, flow: int) -> int:
+        """READ_PART or READ_NEXT where a message of the stream has begun and not ended, else READ_WHOLE, which is 0."""
     def handle_timers(self, now: float) -> None:
         """What is due at `now`, at most some thousand timers; `next_timer` says when more are left."""
     def next_timer(self) -> float | None:

@@ -13,7 +13,7 @@ import socket as socket_module
 import ssl as ssl_module
 
 from sipcore._batch import StreamSocket
-from sipcore._engine import READ_BROKEN, READ_ENDED, READ_NO_SIP, READ_PART, READ_WHOLE
+from sipcore._engine import READ_BROKEN, READ_ENDED, READ_NEXT, READ_NO_SIP, READ_PART, READ_WHOLE
 from sipcore.env import Driver, StreamLimits
 from sipcore.streams import CLOSED_THERE, NO_SIP, OnLost, StreamConnection
 
@@ -116,8 +116,8 @@ class SocketConnection(StreamConnection):
     def _after_read(self, outcome: int) -> None:
         if outcome == READ_WHOLE:
             self._clear("message")
-        elif outcome == READ_PART:
-            self._message_begun()
+        elif outcome in (READ_PART, READ_NEXT):
+            self.note_part(is_part=True, is_next=outcome == READ_NEXT)
         elif outcome == READ_NO_SIP:
             self.end(NO_SIP, abort=False)
         elif outcome == READ_ENDED:

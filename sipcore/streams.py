@@ -110,14 +110,16 @@ class StreamConnection:
         if not keep:
             self.end(NO_SIP, abort=False)
         else:
-            self.note_part(is_part=self._driver.engine.stream_pending(self.flow))
+            # READ_WHOLE, READ_PART or READ_NEXT, which are in this order; this room does without the engine's.
+            pending = self._driver.engine.stream_pending(self.flow)
+            self.note_part(is_part=pending != 0, is_next=pending > 1)
 
-    def note_part(self, *, is_part: bool) -> None:
-        """Whether a message has begun and not ended, which it has to in time (FAULTS 11)."""
+    def note_part(self, *, is_part: bool, is_next: bool = False) -> None:
+        """Whether a message has begun and not ended, which it has to in time (FAULTS 11); `is_next`: one ended."""
+        if is_next or not is_part:
+            self._clear("message")
         if is_part:
             self._message_begun()
-        else:
-            self._clear("message")
 
     def end(self, reason: str, *, abort: bool = True) -> None:
         """End the connection from here; the engine and the owner hear of it at once, and once."""

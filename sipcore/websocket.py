@@ -154,15 +154,15 @@ class WebSocket(Framing):
             return
         self._answer(codec)
         if not connection.reason:
-            self._rest(codec)
+            self._rest(codec, is_next=bool(messages))
 
-    def _rest(self, codec: Protocol) -> None:
+    def _rest(self, codec: Protocol, *, is_next: bool) -> None:
         """Keep the decoder only while it holds something: what was read of frames is all that it was fed."""
         is_part = self._fed != 0 or self._parts is not None
         if not is_part:
             self._codec = None
             self._codecs.give(codec)
-        self._connection.note_part(is_part=is_part)
+        self._connection.note_part(is_part=is_part, is_next=is_next)
 
     def _take(self, frame: Frame, messages: list[bytes]) -> bool:
         """One frame; False when nothing behind it counts."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import itertools
 import os
 import random
 import resource
@@ -314,6 +315,23 @@ def test_half_a_message_is_closed_after_its_deadline(run: Any) -> None:
             return time.monotonic() - start
 
     assert 0.2 < run(main) < 5
+
+
+def test_a_sender_whose_every_read_ends_inside_a_message_is_not_closed_for_that(run: Any) -> None:
+    """The deadline is each message's own: what goes on for longer has ended many of them meanwhile."""
+
+    async def main() -> tuple[int, int]:
+        octets = [request_octets(transport="TCP", branch=f"z9hG4bKp{n}", call_id=f"p{n}") for n in range(31)]
+        limits = StreamLimits(message_timeout=0.5)
+        async with listening("tcp", limits=limits) as (stack, port), Client(port, socket.SOCK_STREAM) as client:
+            await client.send(octets[0][:100])
+            for one, following in itertools.pairwise(octets):
+                await asyncio.sleep(0.04)
+                await client.send(one[100:] + following[:100])
+            await asyncio.sleep(0.05)
+            return len(stack.engine.connections()), stack.engine.stats()["requests"]
+
+    assert run(main) == (1, 30)
 
 
 def test_a_reader_that_never_reads_is_closed(run: Any) -> None:

@@ -33,7 +33,7 @@ from sipcore.errors import TransportError, UsageError
 
 logger = logging.getLogger("sipcore.engine")
 
-READ_WHOLE, READ_PART, READ_NOTHING, READ_NO_SIP, READ_ENDED, READ_BROKEN = range(READ_KINDS)
+READ_WHOLE, READ_PART, READ_NEXT, READ_NOTHING, READ_NO_SIP, READ_ENDED, READ_BROKEN = range(READ_KINDS)
 
 cdef enum:
     ROUNDS_OF_A_WAKE = 4                 # receive calls of 64 datagrams before other sockets get their turn
@@ -330,7 +330,7 @@ cdef class Engine:
 
     def stream_pending(self, int64_t flow):
         cdef StreamEnd end = self.core.outbox.end_of(flow)
-        return end is not None and end.has_part()
+        return READ_WHOLE if end is None else self.streams.part_of(end)
 
     def handle_timers(self, double now):
         cdef uint64_t tag

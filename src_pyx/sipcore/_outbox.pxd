@@ -15,6 +15,7 @@ cdef class StreamEnd:
     cdef StreamFramer framer             # None between messages
     cdef list waiting                    # octets objects, None outside of a batch
     cdef bint is_message_based           # it keeps the bounds of messages (RFC 7118 section 5)
+    cdef bint has_next                   # the last chunk ended a message
     cdef bint may_alias                  # a request may ask for its reuse (RFC 5923)
 
     cdef bint has_part(self) noexcept    # a message has begun and not ended

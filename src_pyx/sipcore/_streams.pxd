@@ -16,6 +16,7 @@ from sipcore.scan cimport sip_index, sip_line
 cdef enum:
     READ_WHOLE                           # no message has begun that did not end
     READ_PART
+    READ_NEXT                            # one ended, and another has begun that did not
     READ_NOTHING
     READ_NO_SIP
     READ_ENDED
@@ -35,6 +36,7 @@ cdef class Streams:
     cdef int share(self, int64_t flow, str identity, bint may_alias) except -1
     cdef StreamFramer framer_of(self, StreamEnd end)
     cdef int read(self, StreamEnd end) except -1
+    cdef int part_of(self, StreamEnd end) noexcept    # READ_WHOLE, READ_PART or READ_NEXT, as the last chunk left it
     # What came on a connection; False when it can no longer be framed.
     cdef bint take_chunk(self, StreamEnd end, char *octets, size_t size) except -1
     # One message of a connection that keeps their bounds (RFC 7118 section 5): a SIP message, whole and alone, or a

@@ -66,13 +66,19 @@ cdef class Streams:
             return READ_ENDED if size == 0 else READ_BROKEN if size < -1 else READ_NOTHING
         if not self.take_chunk(end, self.chunk, size):
             return READ_NO_SIP
-        return READ_PART if end.has_part() else READ_WHOLE
+        return self.part_of(end)
+
+    cdef int part_of(self, StreamEnd end) noexcept:
+        if not end.has_part():
+            return READ_WHOLE
+        return READ_NEXT if end.has_next else READ_PART
 
     cdef bint take_chunk(self, StreamEnd end, char *octets, size_t size) except -1:
         cdef Local local = self.core.connections.flow_local(end.flow)
         cdef Agent agent = self.core.agent(local.user_agent) if local is not None else None
         cdef StreamFramer framer
         cdef bint goes_on
+        cdef int64_t received = self.core.counters[COUNT_RECEIVED]
         if agent is None:
             return False
         self.core.connections.touch(end.flow, self.core.now_us)
@@ -82,6 +88,7 @@ cdef class Streams:
             goes_on = self.take_frames(framer, agent, end)
         finally:
             framer.take_back()
+        end.has_next = self.core.counters[COUNT_RECEIVED] != received
         if framer.is_fresh():
             end.framer = None
             self.spare = framer

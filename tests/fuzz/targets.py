@@ -373,7 +373,7 @@ class Recorder(StreamConnection):
     def write(self, octets: bytes) -> bool:
         return True
 
-    def note_part(self, *, is_part: bool) -> None:
+    def note_part(self, *, is_part: bool, is_next: bool = False) -> None:
         assert is_part == (self.websocket._codec is not None)
 
     def end(self, reason: str, *, abort: bool = True) -> None:
