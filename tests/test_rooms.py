@@ -52,7 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("listening",),
     ("aio",),
     ("sim",),
-    ("connecting", "outgoing", "reliable", "uas"),
+    ("connecting", "outgoing", "reliable", "restraint", "uas"),
     ("nexthop", "session"),
     ("call",),
     ("hunting",),

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from sipcore._connections cimport ConnectionTable
 from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
+from sipcore._overload cimport Overload
 from sipcore._timers cimport TimerWheel
 from sipcore._transactions cimport sip_key
 from sipcore.scan cimport sip_index, sip_limits, sip_line, sip_source
@@ -75,6 +76,7 @@ cdef class Core:
     cdef int worker                      # coded in these names, -1: alone
     cdef uint64_t worker_secret          # that the group codes it with
     # where the answer to the message at hand goes
+    cdef Overload overload
     cdef sip_source source
     cdef char source_text[80]
     cdef char tag_text[16]

@@ -20,6 +20,7 @@ from sipcore._connections cimport (
 from sipcore._framing cimport read_limits
 from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
+from sipcore._overload cimport Overload
 from sipcore._timers cimport TimerWheel
 from sipcore._transactions cimport response_tag, sip_key, siphash_key
 from sipcore.scan cimport (
@@ -227,7 +228,8 @@ cdef class Core:
     # direct answers
 
     cdef const sip_source *source_of(self, int64_t flow) noexcept:
-        """Where the flow comes from, for received and rport; NULL when it has ended.  Lives until the next call."""
+        """Where the flow comes from, for received and rport, and what its client is asked for (RFC 7339); NULL when it
+        has ended.  Lives until the next call."""
         cdef host_address remote
         if flow_kind(flow) == FLOW_DATAGRAM_V4:
             self.source.host_size = put_v4(self.source_text, flow_host(flow))
@@ -242,6 +244,9 @@ cdef class Core:
             self.source.host_size = strcspn(self.source_text, "%")     # a zone means nothing to the far side
             self.source.port = <uint16_t>address_port(&remote)
         self.source.host = self.source_text
+        if self.overload.restrains or self.source.restraint_size:
+            self.source.restraint_size = <uint16_t>self.overload.restraint(flow, self.now_us)
+            self.source.restraint = self.overload.restraint_text
         return &self.source
 
     cdef int reserve(self, size_t room) except -1:

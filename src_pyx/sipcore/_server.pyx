@@ -63,7 +63,7 @@ cdef class Server(Responder):
     def __cinit__(self, Core core not None, bytes key not None, uint64_t wheel_tag):
         self.core = core
         self.table = TransactionTable(key, core.wheel, wheel_tag)
-        self.overload = Overload(self.table, core.connections)
+        self.overload = core.overload = Overload(self.table, core.connections)
 
     # requests in
 

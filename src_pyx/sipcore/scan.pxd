@@ -212,6 +212,8 @@ cdef extern from "scan.h" nogil:
         const char *host
         size_t host_size
         uint16_t port
+        uint16_t restraint_size
+        const char *restraint
 
     ctypedef struct sip_answer:
         int status_code

@@ -281,6 +281,8 @@ typedef struct {
     const char *host;            /* as text, without brackets */
     size_t host_size;
     uint16_t port;
+    uint16_t restraint_size;     /* 0, or a client that offers `oc` is told `restraint`: parameters for its Via, RFC 7339 */
+    const char *restraint;
 } sip_source;
 
 typedef struct {
