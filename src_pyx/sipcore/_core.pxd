@@ -98,7 +98,7 @@ cdef class Core:
     cdef str tag_of_request(self, Request request)
     cdef const char *tag_of(self, const char *octets, const sip_index *index) noexcept
     # Answers without Python objects
-    cdef const sip_source *source_of(self, int64_t flow) noexcept
+    cdef const sip_source *source_of(self, const char *octets, const sip_index *index, int64_t flow) noexcept
     cdef int reserve(self, size_t room) except -1
     cdef size_t write_answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
                              bytes header_lines, int64_t flow) except? 0

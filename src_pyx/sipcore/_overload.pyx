@@ -181,6 +181,7 @@ cdef class Overload:
         for _ in range(min(passed, 32)):
             self.kept = min(1.0, self.kept * 1.25 + 0.01)
         self.refused = self.refused_heavy = 0
+        self.restrains = self.kept < 1
         sources_start_period(&self.table.sources, period)
         self.asked_before = self.table.sources.recent
 

@@ -70,7 +70,7 @@ static char *put_top_via(char *out, const char *octets, const sip_index *index, 
 {
     size_t at = line->name_at, via_end = (size_t)index->top_via.at + index->top_via.size;
     size_t line_end = (size_t)line->value_at + line->value_size;
-    int is_told = source->restraint_size && is_restraint_offered(octets, index->top_via);
+    int is_told = source->restraint_size;
 
     if (index->flags & SIP_HAS_RPORT) {
         out = put_via_part(out, octets, at, index->rport_at, is_told);

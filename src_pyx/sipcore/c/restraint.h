@@ -56,13 +56,23 @@ static int has_loss(const char *p, const char *end)
     return 0;
 }
 
-/* Whether the Via offers overload control by loss: "oc" without a value, and "loss" in oc-algo. */
-static int is_restraint_offered(const char *octets, sip_span via)
+/* Whether something that looks like one of these parameters is there at all. */
+static int has_restraint_parameter(const char *p, const char *end)
+{
+    while ((p = memchr(p, ';', (size_t)(end - p))) && end - ++p >= 2)
+        if ((p[0] | 0x20) == 'o' && (p[1] | 0x20) == 'c')
+            return 1;
+    return 0;
+}
+
+int sip_offers_restraint(const char *octets, sip_span via)
 {
     const char *p = octets + via.at, *end = p + via.size, *stop;
     int offers = 0, knows_loss = 0;
     size_t name;
 
+    if (!has_restraint_parameter(p, end))
+        return 0;
     for (p = via_parameter_end(p, end); p < end; p = stop) {
         stop = via_parameter_end(++p, end);
         name = restraint_name(p, stop);
