@@ -1,10 +1,14 @@
 """A server for load measurements: one UDP socket, plain Python handlers, on the bare engine or on a Stack.
 
-    python benches/serve.py --port 5971 [--stack [--tcp]] [--stateless] [--asyncio] [--live N] [--trunk]
+    python benches/serve.py --port 5971 [--stack [--tcp]] [--stateless] [--asyncio] [--live N] [--pending N] [--trunk]
+    python benches/serve.py --port 5971 --registrar | --relay PORT
 
 Answers OPTIONS 200 (with --stateless: without a transaction), REGISTER 200
 with the Contact it came with, INVITE 200 with a session description, BYE 200.
-With --live N it starts with N finished transactions, which live for 32 s.
+With --live N it starts with N finished transactions, which live for 32 s; with
+--pending N with N that still await their response.
+With --registrar it is `sipcore.registrar`, which asks everybody for digest
+credentials with the password "secret"; with --relay `sipcore.proxy` towards a port.
 With --tcp the Stack listens on TCP.
 With --trunk equal-sized datagrams of one peer share a send and a receive
 (UDP_SEGMENT, UDP_GRO).
@@ -20,10 +24,13 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 from sipcore._batch import DatagramSocket
 from sipcore._engine import Engine
 from sipcore._message import Request, Response
+from sipcore.proxy import Proxy, Target
+from sipcore.registrar import Registrar
 from sipcore.stack import Stack
 
 SDP = (
@@ -94,11 +101,34 @@ class Nowhere:
     def send_batch(self, datagrams: list[tuple[bytes, str, int]]) -> None: ...
 
 
-def fill(engine: Engine, count: int, now: float) -> None:
-    """Bring about `count` finished transactions."""
-    engine.overload.max_transactions = max(engine.overload.max_transactions, 4 * count)
-    engine.overload.source_share = 1.0
-    user_agent = engine.add_user_agent(Answers(5060, stateless=False))
+class Silent(Answers):
+    """Takes every request and answers none."""
+
+    def on_request(self, request: Request) -> None: ...
+
+
+class Passwords(dict[str, str]):
+    """Every user has the same password."""
+
+    def __missing__(self, user: str) -> str:
+        return "secret"
+
+    def get(self, user: str, default: Any = None) -> Any:
+        return self[user]
+
+    def __contains__(self, user: object) -> bool:
+        return True
+
+
+def fill(engine: Engine, count: int, now: float, answers: Answers) -> None:
+    """Bring about `count` transactions that `answers` finishes or not."""
+    if not count:
+        return
+    overload = engine.overload
+    overload.max_transactions = max(overload.max_transactions, 4 * count)
+    overload.admission_limit = max(overload.admission_limit, 4 * count)
+    overload.source_share = 1.0
+    user_agent = engine.add_user_agent(answers)
     local = engine.add_local("udp", "127.0.0.9", 5060, user_agent=user_agent, sender=Nowhere())
     flow = engine.datagram_flow(local, "127.0.0.8", 5060)
     for number in range(count):
@@ -130,15 +160,39 @@ async def stack_engine(port: int, transport: str, *, stateless: bool) -> Engine:
     return stack.engine
 
 
-async def serve(
-    port: int, transport: str, *, stateless: bool, on_stack: bool, trunk: bool, live: int
-) -> dict[str, int]:
+async def registrar_engine(port: int) -> Engine:
+    stack = Stack()
+    agent = stack.user_agent(is_proxy=True)
+    Registrar(agent, domains=["127.0.0.1"], users=Passwords(), realm="bench")
+    await stack.listen("udp", f"127.0.0.1:{port}", user_agent=agent)
+    return stack.engine
+
+
+async def relay_engine(port: int, target: int) -> Engine:
+    stack = Stack()
+    agent = stack.user_agent(is_proxy=True)
+    where = [Target(f"sip:service@127.0.0.1:{target}")]
+    Proxy(agent, targets=lambda request: where)
+    await stack.listen("udp", f"127.0.0.1:{port}", user_agent=agent)
+    return stack.engine
+
+
+async def start(arguments: argparse.Namespace) -> Engine:
+    port, stateless = arguments.port, arguments.stateless
+    if arguments.registrar:
+        return await registrar_engine(port)
+    if arguments.relay:
+        return await relay_engine(port, arguments.relay)
+    if arguments.stack:
+        return await stack_engine(port, "tcp" if arguments.tcp else "udp", stateless=stateless)
+    return Server(asyncio.get_running_loop(), port, stateless=stateless, trunk=arguments.trunk).engine
+
+
+async def serve(arguments: argparse.Namespace) -> dict[str, int]:
     loop = asyncio.get_running_loop()
-    if on_stack:
-        engine = await stack_engine(port, transport, stateless=stateless)
-    else:
-        engine = Server(loop, port, stateless=stateless, trunk=trunk).engine
-    fill(engine, live, loop.time())
+    engine = await start(arguments)
+    fill(engine, arguments.live, loop.time(), Answers(5060, stateless=False))
+    fill(engine, arguments.pending, loop.time(), Silent(5060, stateless=False))
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
@@ -154,6 +208,9 @@ def run() -> int:
     parser.add_argument("--tcp", action="store_true", help="TCP in place of UDP (on a Stack)")
     parser.add_argument("--trunk", action="store_true", help="UDP_SEGMENT and UDP_GRO (bare engine)")
     parser.add_argument("--live", type=int, default=0, help="finished transactions to start with")
+    parser.add_argument("--pending", type=int, default=0, help="transactions without a response to start with")
+    parser.add_argument("--registrar", action="store_true", help="REGISTER with digest, bindings kept")
+    parser.add_argument("--relay", type=int, default=0, metavar="PORT", help="a proxy towards a port of this host")
     parser.add_argument("--asyncio", action="store_true", help="the standard event loop in place of uvloop")
     arguments = parser.parse_args()
     if arguments.asyncio:
@@ -162,15 +219,7 @@ def run() -> int:
         import uvloop  # noqa: PLC0415
 
         runner = uvloop.run
-    main = serve(
-        arguments.port,
-        "tcp" if arguments.tcp else "udp",
-        stateless=arguments.stateless,
-        on_stack=arguments.stack,
-        trunk=arguments.trunk,
-        live=arguments.live,
-    )
-    print(json.dumps(runner(main)))
+    print(json.dumps(runner(serve(arguments))))
     return 0
 
 

@@ -74,7 +74,7 @@ class ResponseContext:
             self.on_failure(branch, 487)
             return
         try:
-            branch.handle = engine.send_request(request, flow, branch, now)
+            branch.handle = self.user_agent.launch(request, flow, branch)
         except SipError as error:
             logger.debug("a branch could not be sent: %s", error)
             self.on_failure(branch, 503)

@@ -352,7 +352,7 @@ class ClientTransaction:
             request = user_agent.dress(self._draft, hop)
             attempt = self._attempt = _Attempt(self, request)
             self.request, self.flow = request, hop.flow
-            attempt.handle = user_agent.engine.send_request(request, hop.flow, attempt, user_agent.driver.now())
+            attempt.handle = user_agent.launch(request, hop.flow, attempt)
         except TransportError as error:
             if attempt is None:
                 self._fail(error)

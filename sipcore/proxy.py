@@ -337,7 +337,8 @@ class Proxy:
                 editor.insert("Record-Route", value)
         if request.method == "REGISTER" and self.path:
             editor.insert("Path", self._here(hop.flow, plan.client_flow, outbound=True))
-        editor.insert("Via", f"SIP/2.0/{hop.transport.upper()} {self._sent_by(hop.flow)};branch={branch};rport")
+        parameters = f"branch={branch};rport{self.user_agent.offers}"
+        editor.insert("Via", f"SIP/2.0/{hop.transport.upper()} {self._sent_by(hop.flow)};{parameters}")
         copy = editor.build()
         assert isinstance(copy, Request)
         return copy

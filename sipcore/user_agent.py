@@ -26,10 +26,11 @@ from sipcore.handover import split_address
 from sipcore.outgoing import Challenged, ClientTransaction, Draft, Headers, Hop, NextHop
 
 if TYPE_CHECKING:
-    from sipcore._engine import Engine
+    from sipcore._engine import Engine, ResponseReceiver
     from sipcore.call import Call, IncomingCall, OutgoingCall
     from sipcore.dialog import Dialog, DialogKey
     from sipcore.policy.decisions import Decision
+    from sipcore.restraint import Restraint
     from sipcore.stack import Stack
     from sipcore.websocket import WebSocketOptions
 
@@ -87,6 +88,8 @@ class UserAgent:
         self.reuses_accepted = False
         self.accepted_types: tuple[str, ...] = ("application/sdp", "multipart/mixed", "multipart/alternative")
         self.supported: tuple[str, ...] = ()
+        self.restraint: Restraint | None = None
+        self.offers = ""  # further parameters of Via in requests
         self.calls: set[Call] = set()
         self.call_limit: int | None = None
         self.live: set[ClientTransaction] = set()
@@ -267,10 +270,8 @@ class UserAgent:
         return hook
 
     def _note_methods(self) -> None:
-        built_in = (
-            ("OPTIONS", "CANCEL", "INVITE", "ACK", "BYE") if self._on_invite is not None else ("OPTIONS", "CANCEL")
-        )
-        self.methods = frozenset((*built_in, *self._handlers))
+        of_calls = ("INVITE", "ACK", "BYE") if self._on_invite is not None else ()
+        self.methods = frozenset(("OPTIONS", "CANCEL", *of_calls, *self._handlers))
         self.allow = ", ".join(sorted(self.methods))
 
     # requests from here
@@ -376,17 +377,26 @@ class UserAgent:
 
         return await hunt(lambda uri: self.dial(uri, **arguments), uris, parallel=parallel)
 
-    def send_request(
-        self,
-        request: Request,
-        hop: Hop,
-        receiver: Any,
-    ) -> int:
+    def send_request(self, request: Request, hop: Hop, receiver: Any) -> int:
         """Start a transaction for a ready-made request, its Via included, and no more; for proxies.
 
         `receiver` is the engine's `ResponseReceiver`.  Returns the engine's handle, for `engine.cancel`.
         """
-        return self.engine.send_request(self._hooked(request, hop.flow), hop.flow, receiver, self.driver.now())
+        return self.launch(self._hooked(request, hop.flow), hop.flow, receiver)
+
+    def launch(self, request: Request, flow: int, receiver: ResponseReceiver) -> int:
+        """`engine.send_request`, unless the next hop asked to be spared: then 0, and `receiver` hears a 503."""
+        if self.restraint is not None:
+            return self.restraint.send(request, flow, receiver)
+        return self.engine.send_request(request, flow, receiver, self.driver.now())
+
+    def obey_overload(self) -> Restraint:
+        """From now on offer to send less to next hops that are overloaded, and do so (RFC 7339, by loss)."""
+        from sipcore.restraint import OFFER, Restraint  # noqa: PLC0415 - only where it is asked for
+
+        self.offers = OFFER
+        self.restraint = self.restraint or Restraint(self)
+        return self.restraint
 
     def via(self, flow: int) -> str:
         """A Via value with a new branch for a request on `flow` (RFC 3261 section 8.1.1.7, RFC 3581)."""
@@ -394,7 +404,7 @@ class UserAgent:
         sent_by = self.engine.flow_sent_by(flow)
         offers = self.reuses_accepted and self.listener_for(transport) is not None  # RFC 5923 section 5
         parameter = ";rport" if transport == "udp" else ";alias" if offers else ""
-        return f"SIP/2.0/{transport.upper()} {sent_by};branch={self.engine.new_branch()}{parameter}"
+        return f"SIP/2.0/{transport.upper()} {sent_by};branch={self.engine.new_branch()}{parameter}{self.offers}"
 
     def dress(self, draft: Draft, hop: Hop) -> Request:
         """The request that `draft` becomes on `hop`: Via, Contact, and what the send hooks make of it."""
@@ -407,8 +417,7 @@ class UserAgent:
         return request
 
     def _anonymous(self) -> str:
-        listener = self.listeners[0] if self.listeners else None
-        host = self.engine.local_sent_by(listener.local) if listener is not None else "anonymous.invalid"
+        host = self.engine.local_sent_by(self.listeners[0].local) if self.listeners else "anonymous.invalid"
         return f"sip:{self.name or 'anonymous'}@{host}"
 
     # bookkeeping for requests and calls
@@ -429,11 +438,8 @@ class UserAgent:
     def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine as a task of this user agent: started at once on CPython 3.12 and newer, soon on 3.11."""
         loop = self.env.loop
-        task: asyncio.Task[Any]
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
-        else:
-            task = asyncio.Task(coroutine, loop=loop)
+        eager: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **eager)
         if not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._task_ended)
@@ -562,13 +568,10 @@ class UserAgent:
         """End this user agent alone: calls are hung up, running requests end, addresses are freed."""
         self.closing = True
         await asyncio.sleep(0)  # an eagerly started handler is still inside its batch
-        await self._drain(timeout)
-        self.drop()
-
-    async def _drain(self, timeout: float) -> None:
         for call in tuple(self.calls):
             call.hang_up()
         await self.stack.until(lambda: self.is_idle, timeout)
+        self.drop()
 
     @property
     def is_idle(self) -> bool:

@@ -363,3 +363,133 @@ def test_responses_are_taken_whatever_the_load() -> None:
     _, receiver, octets = bench.send("INVITE")
     bench.receive(response_to(octets, 200))
     assert receiver.statuses == [200]
+
+
+# what clients are asked for (RFC 7339)
+
+
+OFFER = ';oc;oc-algo="loss"'
+
+
+def offer(bench: Bench, number: int, host: str = "198.51.100.1", offered: str = OFFER, method: str = "INVITE") -> str:
+    """One request with Via parameters; the top Via of what comes at once, "" when nothing does."""
+    branch = f"z9hG4bK{host}-{number}{offered}"
+    bench.receive(request(method, branch=branch, call_id=f"{host}-{number}"), flow_of(bench, host))
+    answers = bench.sent.take()
+    return header(answers[0], "Via") if answers else ""
+
+
+def asked(via: str) -> int:
+    """The value of oc, 0 when there is none."""
+    return int(via.split(";oc=")[1].partition(";")[0]) if ";oc=" in via else 0
+
+
+def overloaded(requests: int = 400, offered: str = OFFER) -> tuple[Bench, list[str]]:
+    """An engine that refused three of four requests, and the top Vias of what it said."""
+    bench = Bench()
+    bench.engine.overload.admission_limit, bench.engine.overload.source_share = 100, 1.0
+    return bench, [offer(bench, number, offered=offered) for number in range(requests)]
+
+
+def test_who_offers_is_told_what_part_to_spare_for_how_long_in_which_order() -> None:
+    """FAULTS 47: oc, oc-algo, oc-validity and oc-seq of RFC 7339 section 4, in place of what the client said."""
+    _, vias = overloaded()
+    told = [asked(via) for via in vias]
+    assert told[:100] == [0] * 100 and told[100] <= 1, "100 were admitted and not answered yet"
+    assert told[100:] == sorted(told[100:]) and told[-1] == 75, "300 of 400 were refused"
+    assert vias[-1].endswith(';oc=75;oc-algo="loss";oc-validity=500;oc-seq=1000.00000;received=198.51.100.1')
+    assert vias[-1].count("oc=") == vias[-1].count("oc-algo") == 1 and ";oc;" not in vias[-1]
+
+
+@pytest.mark.parametrize(
+    "offered",
+    ["", ";oc", ';oc-algo="loss"', ';oc;oc-algo="rate"', ';oc=20;oc-algo="loss"', ";x=oc", ';oc;oc-algo="lossy"'],
+)
+def test_who_does_not_offer_loss_is_told_nothing(offered: str) -> None:
+    _, vias = overloaded(offered=offered)
+    assert vias[-1] and not any(";oc-seq" in via or ";oc-validity" in via for via in vias)
+    assert vias[-1].endswith(f"{offered};received=198.51.100.1"), "the rest of the Via is as it came"
+
+
+@pytest.mark.parametrize(
+    ("offered", "left"),
+    [
+        (';oc;oc-algo="loss,rate"', ""),
+        (';oc-algo="rate, loss" ;rport;oc', ";rport=5060"),
+        (';OC;Oc-Algo="loss";x="a;oc"', ';x="a;oc"'),
+        (";oc;oc-algo=loss;ocean=1", ";ocean=1"),
+    ],
+)
+def test_the_offer_may_be_written_as_the_grammar_allows(offered: str, left: str) -> None:
+    _, vias = overloaded(offered=offered)
+    assert f"{left};oc=75;oc-algo" in vias[-1] and vias[-1].lower().count("oc-algo") == 1
+
+
+def test_every_response_of_an_overloaded_server_says_it_and_none_of_another() -> None:
+    bench, _ = overloaded()
+    bench.events.requests[0].reply(180)
+    bench.engine.flush()
+    assert asked(header(bench.sent.take()[0], "Via")) == 75
+    calm = Bench(answer=lambda received: received.reply(200))
+    via = offer(calm, 1, method="OPTIONS")
+    assert via.endswith(f"{OFFER};received=198.51.100.1"), "echoed, as by a server that knows nothing of it"
+
+
+def test_what_is_asked_shrinks_when_nothing_is_refused_and_ends() -> None:
+    """FAULTS 49: back to normal by itself, without a word that it is over: what was said ends with its validity."""
+    bench, _ = overloaded()
+    bench.engine.overload.admission_limit = 10_000
+    told = []
+    for second in range(12):
+        bench.advance(1.1)
+        offer(bench, 1_000 + second)
+        bench.events.requests[-1].reply(486)
+        bench.engine.flush()
+        told.append(asked([header(octets, "Via") for octets in bench.sent.take() if status_of(octets) == 486][-1]))
+    assert 0 < told[0] <= 75 and told == sorted(told, reverse=True) and told[-1] == 0
+
+
+def test_a_server_that_stays_overloaded_asks_for_more_until_it_is_enough() -> None:
+    """A client that obeys in full: of 200 a second 20 can be served, and the rest is soon spared at the client."""
+    bench = Bench(answer=lambda received: None)
+    bench.engine.overload.admission_limit, bench.engine.overload.source_share = 20, 1.0
+    spared = refused = 0
+    percent, due = 0, random.Random(1)
+    for second in range(20):
+        refused = 0
+        for number in range(200):
+            if due.random() * 100 < percent:
+                spared += 1
+                continue
+            via = offer(bench, second * 1_000 + number)
+            refused += bool(via)
+            percent = asked(via) if ";oc-seq" in via else percent
+        for received in bench.events.requests:
+            received.reply(486)
+        bench.events.requests.clear()
+        bench.engine.flush()
+        bench.sent.take()
+        bench.advance(1.05)
+    assert 80 <= percent <= 99, "180 of 200 are too many"
+    assert refused < 40, "most of what was too much never came"
+
+
+def test_who_asks_little_is_not_asked_to_spare_what_a_few_send() -> None:
+    """One source floods; another that offers too, and holds nothing, is told nothing."""
+    bench = Bench()
+    bench.engine.overload.admission_limit = 200
+    flood = [offer(bench, number) for number in range(500)]
+    assert asked(flood[-1]) > 50
+    assert offer(bench, 1, "203.0.113.1") == "", "admitted"
+    bench.events.requests[-1].reply(486)
+    bench.engine.flush()
+    assert asked(header(bench.sent.take()[0], "Via")) == 0
+
+
+def test_an_offer_does_not_make_a_refusal_dear() -> None:
+    """FAULTS 47: the outline of a request is enough to refuse it, quotes in its Via or not."""
+    plain = outline(request("INVITE", branch="z9hG4bKa").encode())
+    offering = outline(request("INVITE", branch=f"z9hG4bKa{OFFER}").encode())
+    assert plain is not None and offering is not None and offering[2] == plain[2] == b"z9hG4bKa"
+    for strange in (';x="a;branch=z9hG4bKb"', ';x="', ';x="a"b', ';x="a\\"', ';x=""";y="'):
+        assert outline(request("INVITE", branch=f"z9hG4bKa{strange}").encode()) is None

@@ -54,7 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("streaming",),
     ("aio",),
     ("sim",),
-    ("connecting", "outgoing", "reliable", "uas"),
+    ("connecting", "outgoing", "reliable", "restraint", "uas"),
     ("handling",),
     ("nexthop", "session"),
     ("call",),

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from sipcore._connections cimport ConnectionTable
 from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
+from sipcore._overload cimport Overload
 from sipcore._timers cimport TimerWheel
 from sipcore._transactions cimport sip_key
 from sipcore.scan cimport sip_index, sip_limits, sip_line, sip_source
@@ -75,6 +76,7 @@ cdef class Core:
     cdef int worker                      # coded in these names, -1: alone
     cdef uint64_t worker_secret          # that the group codes it with
     # where the answer to the message at hand goes
+    cdef Overload overload
     cdef sip_source source
     cdef char source_text[80]
     cdef char tag_text[16]
@@ -96,7 +98,7 @@ cdef class Core:
     cdef str tag_of_request(self, Request request)
     cdef const char *tag_of(self, const char *octets, const sip_index *index) noexcept
     # Answers without Python objects
-    cdef const sip_source *source_of(self, int64_t flow) noexcept
+    cdef const sip_source *source_of(self, const char *octets, const sip_index *index, int64_t flow) noexcept
     cdef int reserve(self, size_t room) except -1
     cdef size_t write_answer(self, const char *octets, const sip_index *index, const sip_line *lines, int status_code,
                              bytes header_lines, int64_t flow) except? 0

@@ -20,11 +20,12 @@ from sipcore._connections cimport (
 from sipcore._framing cimport read_limits
 from sipcore._message cimport Request
 from sipcore._outbox cimport Outbox
+from sipcore._overload cimport Overload
 from sipcore._timers cimport TimerWheel
 from sipcore._transactions cimport response_tag, sip_key, siphash_key
 from sipcore.scan cimport (
     sip_default_limits, SIP_METHOD_ACK, SIP_METHOD_CANCEL, SIP_METHOD_INVITE, SIP_METHOD_OTHER, sip_answer, sip_index, sip_line,
-    sip_method_id, sip_response_room, sip_source, sip_write_response,
+    sip_method_id, sip_offers_restraint, sip_response_room, sip_source, sip_write_response,
 )
 
 from sipcore.errors import UsageError
@@ -226,8 +227,9 @@ cdef class Core:
 
     # direct answers
 
-    cdef const sip_source *source_of(self, int64_t flow) noexcept:
-        """Where the flow comes from, for received and rport; NULL when it has ended.  Lives until the next call."""
+    cdef const sip_source *source_of(self, const char *octets, const sip_index *index, int64_t flow) noexcept:
+        """Where a request on the flow comes from, for received and rport, and what its client is asked for (RFC 7339);
+        NULL when the flow has ended.  Lives until the next call."""
         cdef host_address remote
         if flow_kind(flow) == FLOW_DATAGRAM_V4:
             self.source.host_size = put_v4(self.source_text, flow_host(flow))
@@ -242,6 +244,10 @@ cdef class Core:
             self.source.host_size = strcspn(self.source_text, "%")     # a zone means nothing to the far side
             self.source.port = <uint16_t>address_port(&remote)
         self.source.host = self.source_text
+        self.source.restraint_size = 0
+        if self.overload.restrains and sip_offers_restraint(octets, index.top_via):
+            self.source.restraint_size = <uint16_t>self.overload.restraint(flow, self.now_us)
+            self.source.restraint = self.overload.restraint_text
         return &self.source
 
     cdef int reserve(self, size_t room) except -1:
@@ -268,7 +274,7 @@ cdef class Core:
         answer.header_lines_size = PyBytes_GET_SIZE(header_lines) if header_lines is not None else 0
         answer.body = NULL
         answer.body_size = 0
-        answer.source = self.source_of(flow)
+        answer.source = self.source_of(octets, index, flow)
         answer.keeps_record_route = False
         room = sip_response_room(index, &answer)
         self.reserve(room)

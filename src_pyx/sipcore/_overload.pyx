@@ -3,13 +3,15 @@
 
 Three bounds, all O(1): transactions without a final response, transactions in all, and the time for which the queue
 that requests come from has not been empty.  Of the first two no source holds more than its share; at the third those
-who ask most are refused first.  Requests inside dialogs come before new ones (FAULTS 48).
+who ask most are refused first.  Requests inside dialogs come before new ones (FAULTS 48).  Clients that offer to send
+less are told how much less (RFC 7339, by loss): what was refused of all that was asked for, corrected once a period.
 
 Does not know sockets, the clock, messages or how a refusal is written.
 """
 
 cimport cython
 from libc.stdint cimport int64_t, uint32_t
+from libc.stdio cimport snprintf
 
 from sipcore._connections cimport ConnectionTable, address_clear, host_address
 from sipcore._peers cimport prefix_of
@@ -22,6 +24,8 @@ cdef enum:
     PERIOD_SHIFT = 20                    # what is recent: within 2**20 microseconds
     REFUSE_ALL = 2                       # times the patience, after which all are refused if a few are not to blame,
     DROP_HEAVY = 4                       # and those of who asks most are dropped
+    ENOUGH_TO_JUDGE = 16                 # requests of a period, so that a first refusal does not count as all
+    VALIDITY_MS = 500                    # RFC 7339 section 4.3
 
 
 @cython.final
@@ -34,6 +38,7 @@ cdef class Overload:
         self.share = SOURCE_SHARE_WHOLE * 3 // 4
         self.patience_us = 100_000
         self.retry_after = 5
+        self.kept = 1.0
 
     def __repr__(self):
         return (f"<Overload {self.table.unfinished} of {self.admission_limit} unfinished, "
@@ -96,10 +101,12 @@ cdef class Overload:
             address_clear(&remote)
         prefix_of(&remote, self.prefix)
         self.source = source_find(&self.table.sources, self.prefix)
-        sources_start_period(&self.table.sources, <uint32_t>(now_us >> PERIOD_SHIFT))
+        if <uint32_t>(now_us >> PERIOD_SHIFT) != self.table.sources.period:
+            self.start_period(<uint32_t>(now_us >> PERIOD_SHIFT))
         verdict = self.judge_source(in_dialog, now_us)
         if verdict != ADMITTED:
             source_note(&self.table.sources, self.source)
+            self.note_refusal()
         return verdict
 
     cdef Verdict judge_source(self, bint in_dialog, int64_t now_us) noexcept:
@@ -153,3 +160,50 @@ cdef class Overload:
         if self.source != SOURCE_NONE:
             self.source = source_find(&self.table.sources, self.prefix)
         return True
+
+    # what clients are asked for
+
+    cdef void note_refusal(self) noexcept:
+        self.restrains = True
+        self.refused += 1
+        self.refused_heavy += is_heavy_source(&self.table.sources, self.source)
+        self.few_to_blame = self.refused_heavy * 2 > self.refused
+
+    cdef void start_period(self, uint32_t period) noexcept:
+        """What is left to clients shrinks by the part that was refused, and grows by a quarter in a period without.
+
+        A tenth is added even then, so that a few refusals are left and no room stays empty.
+        """
+        cdef uint32_t passed = period - self.table.sources.period
+        if self.refused:
+            self.kept = min(1.0, 1.1 * max(0.01, 1 - self.percent_to_lose() / 100.0))
+            passed -= 1
+        for _ in range(min(passed, 32)):
+            self.kept = min(1.0, self.kept * 1.25 + 0.01)
+        self.refused = self.refused_heavy = 0
+        self.restrains = self.kept < 1
+        sources_start_period(&self.table.sources, period)
+        self.asked_before = self.table.sources.recent
+
+    cdef int percent_to_lose(self) noexcept:
+        """Of what clients would send without restraint."""
+        cdef uint32_t asked = max(self.table.sources.recent - self.asked_before, <uint32_t>ENOUGH_TO_JUDGE)
+        return <int>(100.5 - 100 * self.kept * (1 - self.refused / <double>max(asked, self.refused)))
+
+    cdef size_t restraint(self, int64_t flow, int64_t now_us) noexcept:
+        """Nothing for who is not to blame while a few are: RFC 7339 leaves it to the server whom it asks for what."""
+        cdef host_address remote
+        cdef unsigned char prefix[16]
+        cdef int percent
+        if <uint32_t>(now_us >> PERIOD_SHIFT) != self.table.sources.period:
+            self.start_period(<uint32_t>(now_us >> PERIOD_SHIFT))
+        percent = self.percent_to_lose()
+        self.restrains = percent > 0 or self.refused > 0
+        if percent <= 0 or not self.connections.flow_remote(flow, &remote):
+            return 0
+        prefix_of(&remote, prefix)
+        if self.few_to_blame and not is_heavy_source(&self.table.sources, source_find(&self.table.sources, prefix)):
+            return 0
+        return snprintf(self.restraint_text, sizeof(self.restraint_text),
+                        ";oc=%d;oc-algo=\"loss\";oc-validity=%d;oc-seq=%lld.%05d", percent, <int>VALIDITY_MS,
+                        <long long>(now_us // 1_000_000), <int>(now_us % 1_000_000 // 10))

@@ -63,7 +63,7 @@ cdef class Server(Responder):
     def __cinit__(self, Core core not None, bytes key not None, uint64_t wheel_tag):
         self.core = core
         self.table = TransactionTable(key, core.wheel, wheel_tag)
-        self.overload = Overload(self.table, core.connections)
+        self.overload = core.overload = Overload(self.table, core.connections)
 
     # requests in
 
@@ -375,7 +375,7 @@ cdef class Server(Responder):
 
     cdef bytes format_reply(self, Request request, int status_code, object reason_phrase, object headers, bytes body):
         return format_response(request, status_code, reason_phrase, headers, body, self.core.tag_of_request(request),
-                               self.core.source_of(request.flow))
+                               self.core.source_of(PyBytes_AS_STRING(request.octets), &request.index, request.flow))
 
     cdef uint32_t to_tag_hash(self, Request request) noexcept:
         """What `find_accepted` will compare the To tag of the ACK with."""

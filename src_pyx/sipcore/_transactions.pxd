@@ -26,7 +26,7 @@ cdef extern from "sources.h" nogil:
         uint32_t recent
     ctypedef struct source_table:
         sip_pool rows
-        uint32_t late, greedy
+        uint32_t period, recent, late, greedy
     bint is_greed_of_few(const source_table *sources)
     source_row *source_at(const source_table *sources, int32_t index)
     int32_t source_find(const source_table *sources, const unsigned char *prefix)

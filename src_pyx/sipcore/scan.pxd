@@ -215,6 +215,8 @@ cdef extern from "scan.h" nogil:
         const char *host
         size_t host_size
         uint16_t port
+        uint16_t restraint_size
+        const char *restraint
 
     ctypedef struct sip_answer:
         int status_code
@@ -229,6 +231,7 @@ cdef extern from "scan.h" nogil:
         const sip_source *source
         int keeps_record_route
 
+    int sip_offers_restraint(const char *octets, sip_span via)
     size_t sip_response_room(const sip_index *index, const sip_answer *answer)
     size_t sip_write_response(const char *octets, const sip_index *index, const sip_line *lines,
                               const sip_answer *answer, char *out, size_t room)

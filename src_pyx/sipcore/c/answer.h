@@ -5,16 +5,11 @@
 #include <string.h>
 
 #include "chars.h"
+#include "restraint.h"
 #include "scan.h"
 
 #define CONTENT_LENGTH_ROOM 32u
 #define SOURCE_ROOM 32u          /* ";received=[" "]" and "=65535" */
-
-static inline char *put(char *out, const char *text, size_t size)
-{
-    memcpy(out, text, size);
-    return out + size;
-}
 
 static inline char *put_number(char *out, uint32_t number)
 {
@@ -31,7 +26,7 @@ size_t sip_response_room(const sip_index *index, const sip_answer *answer)
 {
     size_t head = index->body_at ? index->body_at : SIP_HEAD_MAX;
     size_t phrase = answer->reason_phrase ? answer->reason_phrase_size : 64;
-    size_t source = answer->source ? SOURCE_ROOM + answer->source->host_size : 0;
+    size_t source = answer->source ? SOURCE_ROOM + answer->source->host_size + answer->source->restraint_size : 0;
 
     return head + 16 + phrase + source + 5 + answer->to_tag_size + answer->header_lines_size +
            CONTENT_LENGTH_ROOM + 4 * (size_t)index->line_count + answer->body_size;
@@ -69,20 +64,23 @@ static int is_sent_by_host(const char *octets, const sip_index *index, const sip
            (index->sent_by.size == size || sent_by[size] == ':' || sent_by[size] == ' ');
 }
 
-/* The first Via line, with rport filled in and received added to its first value. */
+/* The first Via line, with rport filled in, and received and what is asked of the client added to its first value. */
 static char *put_top_via(char *out, const char *octets, const sip_index *index, const sip_line *line,
                          const sip_source *source)
 {
     size_t at = line->name_at, via_end = (size_t)index->top_via.at + index->top_via.size;
     size_t line_end = (size_t)line->value_at + line->value_size;
+    int is_told = source->restraint_size;
 
     if (index->flags & SIP_HAS_RPORT) {
-        out = put(out, octets + at, index->rport_at - at);
+        out = put_via_part(out, octets, at, index->rport_at, is_told);
         *out++ = '=';
         out = put_number(out, source->port);
         at = index->rport_at;
     }
-    out = put(out, octets + at, via_end - at);
+    out = put_via_part(out, octets, at, via_end, is_told);
+    if (is_told)
+        out = put(out, source->restraint, source->restraint_size);
     if (index->flags & SIP_HAS_RPORT || !is_sent_by_host(octets, index, source)) {
         out = put(out, ";received=", 10);
         out = put(out, source->host, source->host_size);

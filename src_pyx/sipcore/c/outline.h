@@ -21,12 +21,24 @@ static int is_new_work(int method)
            method != SIP_METHOD_PRACK;
 }
 
+/* Whether quotes, if any, hold the whole value of a parameter, as in oc-algo="loss": no ';' can be inside of them. */
+static inline int is_quoted_at_the_end(const char *p, size_t size)
+{
+    const char *quote = memchr(p, '"', size), *last = p + size - 1;
+
+    return !quote || (quote < last && *last == '"' && memchr(quote + 1, '"', (size_t)(last - quote)) == last &&
+                      !memchr(quote, '\\', (size_t)(last - quote)));
+}
+
 /* One parameter of the top Via at ';' or the end; where the next one begins, NULL when it is not plain. */
-static inline const char *outline_via_parameter(const char *octets, const char *p, const char *end, sip_index *index)
+static inline const char *outline_via_parameter(const char *octets, const char *p, const char *end, int has_quotes,
+                                                sip_index *index)
 {
     const char *next = memchr(p, ';', (size_t)(end - p));
     size_t size = (size_t)((next ? next : end) - p);
 
+    if (has_quotes && !is_quoted_at_the_end(p, size))
+        return NULL;
     if (size > 7 && !memcmp(p, "branch=", 7)) {
         if (index->branch.size)
             return NULL;
@@ -43,26 +55,28 @@ static inline const char *outline_via_parameter(const char *octets, const char *
     return next ? next + 1 : end;
 }
 
-/* "SIP/2.0/UDP host[:port];branch=z9hG4bK...", one value, nothing quoted, no white space. */
+/* "SIP/2.0/UDP host[:port];branch=z9hG4bK...", one value, no white space. */
 static int outline_via(const char *octets, const sip_line *line, sip_index *index)
 {
     const char *value = octets + line->value_at, *end = value + line->value_size, *p;
     static const char magic[7] = {'z', '9', 'h', 'G', '4', 'b', 'K'};
     size_t left;
+    int has_quotes;
 
     if (line->value_size < 24 || memcmp(value, "SIP/2.0/UDP ", 12))
         return 0;
     value += 12;
     left = (size_t)(end - value);
     p = memchr(value, ';', left);
-    if (!p || p == value || memchr(value, ',', left) || memchr(value, ' ', left) || memchr(value, '"', left) ||
-        memchr(value, '\t', left))
+    has_quotes = memchr(value, '"', left) != NULL;
+    if (!p || p == value || memchr(value, ',', left) || memchr(value, ' ', left) || memchr(value, '\t', left) ||
+        (has_quotes && memchr(value, '"', (size_t)(p - value))))
         return 0;
     index->top_via = (sip_span){line->value_at, line->value_size};
     index->top_via_transport = SIP_TRANSPORT_UDP;
     index->sent_by = (sip_span){(uint16_t)(value - octets), (uint16_t)(p - value)};
     for (p++; p < end;)
-        if (!(p = outline_via_parameter(octets, p, end, index)))
+        if (!(p = outline_via_parameter(octets, p, end, has_quotes, index)))
             return 0;
     return index->branch.size > sizeof magic && !memcmp(octets + index->branch.at, magic, sizeof magic);
 }

@@ -281,6 +281,8 @@ typedef struct {
     const char *host;            /* as text, without brackets */
     size_t host_size;
     uint16_t port;
+    uint16_t restraint_size;     /* 0, or `restraint` takes the place of the parameters of RFC 7339 in its Via */
+    const char *restraint;
 } sip_source;
 
 typedef struct {
@@ -296,6 +298,9 @@ typedef struct {
     const sip_source *source;    /* or NULL: the top Via is copied as it came */
     int keeps_record_route;
 } sip_answer;
+
+/* Whether a Via offers overload control by loss (RFC 7339): "oc" without a value, and "loss" in oc-algo. */
+int sip_offers_restraint(const char *octets, sip_span via);
 
 /* Octets that sip_write_response may need. */
 size_t sip_response_room(const sip_index *index, const sip_answer *answer);

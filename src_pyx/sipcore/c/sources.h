@@ -17,7 +17,7 @@ typedef struct {
     int32_t held;                            /* transactions, finished ones too; never 0 while the row lives */
     int32_t unfinished;                      /* of them without a final response */
     uint32_t period;                         /* number of the period that `recent` belongs to */
-    uint32_t recent;                         /* asked for in it */
+    uint32_t recent;                         /* asked for in it, and half of what was before */
     sip_link link;
     unsigned char prefix[16];
 } source_row;
@@ -27,7 +27,7 @@ typedef struct {
     sip_pool rows;
     sip_table by_prefix;
     uint32_t period;
-    uint32_t recent;                         /* asked for in this period by all sources */
+    uint32_t recent;                         /* asked for by all sources: the same sum */
     uint32_t late;                           /* of it while too much came in, */
     uint32_t greedy;                         /* and of that by sources that asked for too much */
 } source_table;
@@ -65,6 +65,12 @@ static inline int32_t source_find(const source_table *sources, const unsigned ch
     return index;
 }
 
+/* What was asked for before counts half in the next period, a quarter in the one after, and so on. */
+static inline uint32_t faded(uint32_t recent, uint32_t periods)
+{
+    return periods < 32 ? recent >> periods : 0;
+}
+
 /* One more was asked for in this period, by a source that may have no row. */
 static inline void source_note(source_table *sources, int32_t index)
 {
@@ -73,8 +79,8 @@ static inline void source_note(source_table *sources, int32_t index)
     if (index < 0) return;
     row = source_at(sources, index);
     if (row->period != sources->period) {
+        row->recent = faded(row->recent, sources->period - row->period);
         row->period = sources->period;
-        row->recent = 0;
     }
     row->recent++;
 }
@@ -86,6 +92,8 @@ static inline int32_t source_hold(source_table *sources, int32_t index, const un
         index = pool_take(&sources->rows);
         if (index < 0) return SOURCE_NONE;
         memcpy(source_at(sources, index)->prefix, prefix, 16);
+        source_at(sources, index)->period = sources->period;
+        source_at(sources, index)->recent = 0;
         table_add(&sources->by_prefix, index, source_hash(sources, prefix));
     }
     source_at(sources, index)->held++;
@@ -107,13 +115,15 @@ static inline int is_within_share(int64_t held, int64_t room, uint32_t share)
     return room > 0 && held * (int64_t)(SOURCE_SHARE_WHOLE - share) < room * (int64_t)share;
 }
 
-/* Whether the source asked for more than a quarter of what was asked for in this period, and for more than a few. */
+/* Whether the source asked for more than a quarter of what was asked for of late, and for more than a few. */
 static inline int is_heavy_source(const source_table *sources, int32_t index)
 {
     const source_row *row;
+    uint32_t recent;
     if (index < 0) return 0;
     row = source_at(sources, index);
-    return row->period == sources->period && row->recent > 32 && (uint64_t)row->recent * 4 > sources->recent;
+    recent = faded(row->recent, sources->period - row->period);
+    return recent > 32 && (uint64_t)recent * 4 > sources->recent;
 }
 
 /* Whether most of what was too much came from heavy sources: who is not one of them is not to blame. */
@@ -125,8 +135,9 @@ static inline int is_greed_of_few(const source_table *sources)
 static inline void sources_start_period(source_table *sources, uint32_t period)
 {
     if (period == sources->period) return;
+    sources->recent = faded(sources->recent, period - sources->period);
     sources->period = period;
-    sources->recent = sources->late = sources->greedy = 0;
+    sources->late = sources->greedy = 0;
 }
 
 static inline size_t sources_octets(const source_table *sources)
