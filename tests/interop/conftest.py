@@ -18,6 +18,7 @@ PACKAGES = {
     "tshark": "tshark",
     "ss": "iproute2",
     "openssl": "openssl",
+    "stunnel": "stunnel4",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
     "qemu-aarch64-static": "qemu-user-static",
     "dnsmasq": "dnsmasq-base",

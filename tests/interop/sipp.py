@@ -56,7 +56,11 @@ def _last_row(path: Path) -> dict[str, str]:
 
 
 class Sipp(Server):
-    """One SIPp process with a scenario from `scenarios/`."""
+    """One SIPp process with a scenario from `scenarios/`.
+
+    With `transport="TLS"` it writes TLS into its messages and `advertised` as its port: stunnel stands there, since
+    Debian's SIPp has no TLS of its own.
+    """
 
     name = "sipp"
 
@@ -74,9 +78,11 @@ class Sipp(Server):
         credentials: tuple[str, str] | None = None,
         seconds: int = 120,
         port: int | None = None,
+        advertised: int | None = None,
     ) -> None:
         super().__init__(folder)
         self.port = port or free_port()
+        self.advertised = advertised or self.port
         self.scenario = scenario
         self.target = target
         self.service = service
@@ -89,8 +95,8 @@ class Sipp(Server):
         self.statistics = folder / f"sipp-{self.port}-statistics.csv"
 
     def command(self) -> list[str]:
-        words = [find_program("sipp") or "sipp", "-sf", str(SCENARIOS / f"{self.scenario}.xml")]
-        words += ["-i", LOOPBACK, "-p", str(self.port), "-t", {"UDP": "u1", "TCP": "t1"}[self.transport]]
+        words = [find_program("sipp") or "sipp", "-sf", str(self.scenario_file())]
+        words += ["-i", LOOPBACK, "-p", str(self.port), "-t", "u1" if self.transport == "UDP" else "t1"]
         words += ["-s", self.service, "-nostdin", "-trace_err", "-trace_counts", "-trace_stat", "-fd", "1"]
         words += ["-stf", str(self.statistics), "-timeout", str(self.seconds)]
         if self.credentials:
@@ -100,6 +106,16 @@ class Sipp(Server):
         if self.target is not None:
             words += ["-r", str(self.rate), "-l", str(self.concurrent), f"{LOOPBACK}:{self.target}"]
         return words
+
+    def scenario_file(self) -> Path:
+        """The scenario; for TLS a copy that says so."""
+        path = SCENARIOS / f"{self.scenario}.xml"
+        if self.transport != "TLS":
+            return path
+        text = path.read_text().replace("[transport]", "TLS").replace("[local_port]", str(self.advertised))
+        copy = self.folder / path.name
+        copy.write_text(text)
+        return copy
 
     def is_ready(self) -> bool:
         return self.statistics.exists()

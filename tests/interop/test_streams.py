@@ -1,4 +1,4 @@
-"""A Stack on streams against real peers: SIPp over TCP, OpenSSL's client, Wireshark with the keys of TLS."""
+"""A Stack on streams against real peers: SIPp over TCP and TLS, OpenSSL's client, Wireshark with the keys of TLS."""
 
 import asyncio
 import ssl
@@ -15,7 +15,9 @@ from sipcore.stack import Stack
 from .capture import Capture
 from .conftest import Peers
 from .kamailio import CERTIFICATES
+from .processes import free_port
 from .sipp import Counts, Sipp
+from .stunnel import Stunnel
 
 pytestmark = pytest.mark.interop
 
@@ -29,10 +31,15 @@ def server_context(name: str = "server") -> ssl.SSLContext:
     return context
 
 
-def test_sipp_calls_over_tcp_are_taken(tmp_path: Path) -> None:
+TRANSPORTS = pytest.mark.parametrize("transport", ["TCP", "TLS"])
+
+
+@TRANSPORTS
+def test_calls_of_sipp_are_taken(peers: Peers, tmp_path: Path, transport: str) -> None:
     async def main() -> tuple[Counts, str, int]:
         async with Stack() as stack:
-            listener = await stack.listen("tcp", "127.0.0.1:0")
+            context = server_context() if transport == "TLS" else None
+            listener = await stack.listen(transport.lower(), "127.0.0.1:0", ssl=context)
 
             @stack.on_invite
             async def inbound(call: IncomingCall) -> None:
@@ -40,7 +47,10 @@ def test_sipp_calls_over_tcp_are_taken(tmp_path: Path) -> None:
                 await call.answer(SDP)
                 await call.ended()
 
-            caller = Sipp(tmp_path, "caller", target=listener.port, calls=CALLS, rate=100, transport="TCP")
+            target = listener.port
+            if transport == "TLS":
+                target = (await asyncio.to_thread(peers.start, Stunnel(tmp_path, target))).port
+            caller = Sipp(tmp_path, "caller", target=target, calls=CALLS, rate=100, transport=transport)
             seen = await asyncio.to_thread(caller.run)
             return seen, caller.errors(), stack.engine.stats()["request_retransmissions"]
 
@@ -50,14 +60,20 @@ def test_sipp_calls_over_tcp_are_taken(tmp_path: Path) -> None:
     assert retransmissions == 0
 
 
-def test_calls_over_tcp_are_placed_at_sipp_on_one_connection(peers: Peers, tmp_path: Path) -> None:
-    answerer = peers.start(Sipp(tmp_path, "answerer", transport="TCP"))
+@TRANSPORTS
+def test_calls_are_placed_at_sipp_on_one_connection(peers: Peers, tmp_path: Path, transport: str) -> None:
+    port = free_port()
+    door = peers.start(Stunnel(tmp_path, port, serves=True)).port if transport == "TLS" else port
+    answerer = peers.start(Sipp(tmp_path, "answerer", transport=transport, port=port, advertised=door))
 
     async def main() -> int:
         async with Stack() as stack:
-            await stack.listen("tcp", "127.0.0.1:0")
+            stack.ua.tls_context = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
+            context = server_context() if transport == "TLS" else None
+            await stack.listen(transport.lower(), "127.0.0.1:0", ssl=context)
+            uri = f"sip:a@127.0.0.1:{door};transport={transport.lower()}"
             for _ in range(CALLS // 4):
-                calls = [stack.dial(f"sip:a@127.0.0.1:{answerer.port};transport=tcp", body=SDP) for _ in range(4)]
+                calls = [stack.dial(uri, body=SDP) for _ in range(4)]
                 for call in calls:
                     async with call:
                         await call.answered()
@@ -65,6 +81,7 @@ def test_calls_over_tcp_are_placed_at_sipp_on_one_connection(peers: Peers, tmp_p
 
     assert run(main()) == 1
     seen = answerer.finish_calls()
+    assert seen.calls == CALLS
     assert seen.is_clean, (seen, answerer.errors())
 
 
