@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sipcore._batch import DatagramSocket, ReceiveArena
 from sipcore.env import Driver, Listener, Resolver, StreamLimits, Watch
 from sipcore.errors import TransportError
-from sipcore.handover import SCHEME, open_socket, take_inherited
+from sipcore.handover import SCHEME, family_of, open_socket, take_inherited
 from sipcore.streams import OnLost, end_all, end_one
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class AsyncioEnv:
         return host_urn()
 
     def source_address(self, remote_host: str) -> str:
-        with socket_module.socket(_family(remote_host), socket_module.SOCK_DGRAM) as probe:
+        with socket_module.socket(family_of(remote_host), socket_module.SOCK_DGRAM) as probe:
             try:
                 probe.connect((remote_host, 9))
             except OSError as error:
@@ -396,7 +396,3 @@ class _AddressWatch:
             while sock.recv(65_536):
                 pass
         self._on_change()
-
-
-def _family(host: str) -> int:
-    return socket_module.AF_INET6 if ":" in host else socket_module.AF_INET

@@ -102,12 +102,17 @@ def notify_systemd(state: str) -> None:
         manager.sendto(state.encode(), address)
 
 
+def family_of(host: str) -> socket.AddressFamily:
+    """The address family of an address literal."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def open_socket(kind: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A non-blocking socket bound to a local address; `shared` with others of ours (SO_REUSEPORT).
 
     TransportError when the address is not to be had.
     """
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind | socket.SOCK_CLOEXEC)
+    sock = socket.socket(family_of(host), kind | socket.SOCK_CLOEXEC)
     try:
         sock.setblocking(False)
         if sock.family == socket.AF_INET6:

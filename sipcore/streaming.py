@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sipcore.env import SECURE_TRANSPORTS, WEBSOCKET_TRANSPORTS, Driver, StreamLimits
 from sipcore.errors import TransportError, UsageError
-from sipcore.handover import open_socket, unavailable
+from sipcore.handover import family_of, open_socket, unavailable
 from sipcore.listening import Acceptor, StreamListener
 from sipcore.secure import Handshakes, SecureConnection, Sessions, check_context
 from sipcore.sockets import Address, SocketConnection, reason_of, set_stream_options
@@ -34,7 +34,7 @@ class Streaming:
         self.handshakes = Handshakes(loop)
         self.sessions = Sessions()
         self._default_context: ssl_module.SSLContext | None = None
-        self._codecs: Codecs | None = None
+        self._codecs: dict[int, Codecs] = {}
 
     # accepted
 
@@ -146,10 +146,12 @@ class Streaming:
         if transport not in WEBSOCKET_TRANSPORTS:
             return None
         room = _websocket()
-        if self._codecs is None:
-            self._codecs = room.Codecs(is_client=True, max_size=driver.engine.max_message_size)
+        size = driver.engine.max_message_size
+        codecs = self._codecs.get(size)
+        if codecs is None:
+            codecs = self._codecs[size] = room.Codecs(is_client=True, max_size=size)
         is_secure = transport in SECURE_TRANSPORTS
-        client: Client = room.Client(host, port, is_secure=is_secure, options=options, codecs=self._codecs)
+        client: Client = room.Client(host, port, is_secure=is_secure, options=options, codecs=codecs)
         return client
 
     async def _upgraded(self, connection: StreamConnection, client: Client) -> None:
@@ -226,7 +228,7 @@ class Streaming:
         if bind is not None:
             sock = open_socket(socket_module.SOCK_STREAM, *bind)
         else:
-            sock = socket_module.socket(_family_of(host), socket_module.SOCK_STREAM | socket_module.SOCK_CLOEXEC)
+            sock = socket_module.socket(family_of(host), socket_module.SOCK_STREAM | socket_module.SOCK_CLOEXEC)
         try:
             sock.setblocking(False)
             set_stream_options(sock)
@@ -246,7 +248,3 @@ def _websocket() -> ModuleType:
             raise
         raise UsageError("WebSocket needs the websockets library: pip install 'sipcore[websocket]'") from error
     return websocket
-
-
-def _family_of(host: str) -> int:
-    return socket_module.AF_INET6 if ":" in host else socket_module.AF_INET

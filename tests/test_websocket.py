@@ -28,7 +28,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from sipcore import Proxy, Registrar, Request, Stack, TransportError, UsageError, parse, secure
+from sipcore import Limits, Proxy, Registrar, Request, Stack, TransportError, UsageError, parse, secure
 from sipcore.aio import AsyncioEnv, run
 from sipcore.env import StreamLimits
 from sipcore.websocket import HEAD_SIZE, WebSocket, WebSocketOptions
@@ -523,6 +523,21 @@ def test_what_the_server_sends_right_behind_its_handshake_is_read() -> None:
             return await asyncio.wait_for(got, 5)
 
     assert run(main()).startswith("SIP/2.0/WS ")
+
+
+def test_stacks_that_share_an_environment_keep_limits_of_their_own() -> None:
+    async def main() -> tuple[int, int]:
+        async with serving() as (server, port):
+            env, uri = AsyncioEnv(), f"sip:127.0.0.1:{port};transport=ws"
+            server.on("MESSAGE", lambda request: request.reply(202))
+            server.on("OPTIONS", lambda request: request.reply(200, body=b"x" * 8_000))
+            narrow = Limits(max_size=4_096, max_head_size=4_096)
+            async with Stack(env=env, limits=narrow) as small, Stack(env=env) as usual:
+                first = await small.request("MESSAGE", uri)
+                second = await usual.request("OPTIONS", uri)
+                return first.status_code, second.status_code
+
+    assert run(main()) == (202, 200)
 
 
 def test_an_idle_connection_holds_nothing_of_the_library() -> None:
