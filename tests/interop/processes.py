@@ -5,6 +5,7 @@ and how it shows that it is ready.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,16 +24,18 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
+BELOW_EPHEMERAL = range(10_000, 32_768)  # the kernel gives these to nobody who connects (ip_local_port_range)
+
+
 def free_port(*, host: str = LOOPBACK) -> int:
-    """A port that is free on UDP and TCP at this moment."""
-    for _ in range(100):
+    """A port that is free on UDP and TCP at this moment, and stays so until somebody asks for it by its number."""
+    for port in random.sample(BELOW_EPHEMERAL, 100):
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
         ):
-            stream.bind((host, 0))
-            port: int = stream.getsockname()[1]
             try:
+                stream.bind((host, port))
                 datagrams.bind((host, port))
             except OSError:
                 continue

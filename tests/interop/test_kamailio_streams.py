@@ -14,11 +14,10 @@ from .conftest import Peers
 from .kamailio import CERTIFICATES, Edge
 from .processes import LOOPBACK, free_port
 from .sipp import Counts, Sipp
-from .test_streams import SDP, server_context
+from .test_streams import CALLS, SDP, place_calls, server_context
 
 pytestmark = pytest.mark.interop
 
-CALLS = 200
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "tls"])
 
 
@@ -64,11 +63,7 @@ def test_calls_are_placed_through_kamailio_on_one_connection(peers: Peers, tmp_p
             context = server_context() if transport == "tls" else None
             await stack.listen(transport, "127.0.0.1:0", ssl=context)
             uri = f"sip:answerer@{LOOPBACK}:{tls_port or edge.port};transport={transport}"
-            for _ in range(CALLS // 4):
-                calls = [stack.dial(uri, body=SDP) for _ in range(4)]
-                for call in calls:
-                    async with call:
-                        await call.answered()
+            await place_calls(stack, uri)
             return len(stack.engine.connections()), stack.engine.stats()["timeouts"]
 
     assert run(main()) == (1, 0)

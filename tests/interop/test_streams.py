@@ -31,6 +31,15 @@ def server_context(name: str = "server") -> ssl.SSLContext:
     return context
 
 
+async def place_calls(stack: Stack, uri: str) -> None:
+    """CALLS calls, four at a time, each answered and hung up."""
+    for _ in range(CALLS // 4):
+        calls = [stack.dial(uri, body=SDP) for _ in range(4)]
+        for call in calls:
+            async with call:
+                await call.answered()
+
+
 TRANSPORTS = pytest.mark.parametrize("transport", ["TCP", "TLS"])
 
 
@@ -72,11 +81,7 @@ def test_calls_are_placed_at_sipp_on_one_connection(peers: Peers, tmp_path: Path
             context = server_context() if transport == "TLS" else None
             await stack.listen(transport.lower(), "127.0.0.1:0", ssl=context)
             uri = f"sip:a@127.0.0.1:{door};transport={transport.lower()}"
-            for _ in range(CALLS // 4):
-                calls = [stack.dial(uri, body=SDP) for _ in range(4)]
-                for call in calls:
-                    async with call:
-                        await call.answered()
+            await place_calls(stack, uri)
             return len(stack.engine.connections())
 
     assert run(main()) == 1
