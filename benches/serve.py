@@ -120,8 +120,8 @@ class Passwords(dict[str, str]):
         return True
 
 
-def fill(engine: Engine, count: int, now: float, answers: Answers) -> None:
-    """Bring about `count` transactions that `answers` finishes or not."""
+def fill(engine: Engine, count: int, now: float, answers: Answers, sender: Nowhere | None = None) -> None:
+    """Bring about `count` transactions that `answers` finishes or not; `sender` takes the responses."""
     if not count:
         return
     overload = engine.overload
@@ -129,7 +129,7 @@ def fill(engine: Engine, count: int, now: float, answers: Answers) -> None:
     overload.admission_limit = max(overload.admission_limit, 4 * count)
     overload.source_share = 1.0
     user_agent = engine.add_user_agent(answers)
-    local = engine.add_local("udp", "127.0.0.9", 5060, user_agent=user_agent, sender=Nowhere())
+    local = engine.add_local("udp", "127.0.0.9", 5060, user_agent=user_agent, sender=sender or Nowhere())
     flow = engine.datagram_flow(local, "127.0.0.8", 5060)
     for number in range(count):
         engine.receive(
